@@ -1,0 +1,93 @@
+"""Activity: what a feature did in a run, and the contexts that show it."""
+
+from typing import Self
+
+from django.db import models
+from django.db.models import F, Q
+
+from features.models.feature import Feature
+from features.models.run import Run
+
+
+class ActivityQuerySet(models.QuerySet["Activity"]):
+    def for_table(self) -> Self:
+        return self.select_related("feature", "feature__label")
+
+    def density_between(self, low: float | None, high: float | None) -> Self:
+        found = self
+        if low is not None:
+            found = found.filter(density__gte=low)
+        if high is not None:
+            found = found.filter(density__lte=high)
+        return found
+
+    def matching(self, run: Run, text: str) -> Self:
+        """Features whose label, number or example text holds ``text``."""
+        cited = Context.objects.filter(run=run).indexes_mentioning(text)
+        found = Q(feature__label__text__icontains=text) | Q(index__in=cited)
+        if text.isdecimal() and len(text) < 10:
+            found |= Q(index=int(text))
+        return self.filter(found)
+
+
+class Activity(models.Model):
+    """(Run, Feature): the numbers people sort and filter by, and packed bytes for histogram and examples.
+
+    ``index`` repeats the feature's, so that a table is read from one index of one table.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="activities")
+    feature = models.ForeignKey(Feature, on_delete=models.CASCADE, related_name="activities")
+    index = models.PositiveIntegerField()
+    n_firing = models.PositiveBigIntegerField(help_text="unmasked tokens on which it fires")
+    n_contexts = models.PositiveBigIntegerField(help_text="contexts in which it fires at least once")
+    density = models.FloatField(help_text="n_firing over the run's unmasked tokens")
+    max_activation = models.FloatField()
+    mean_activation = models.FloatField(help_text="over the tokens on which it fires")
+    histogram = models.BinaryField()
+    examples = models.BinaryField()
+
+    objects = ActivityQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "activities"
+        constraints = [models.UniqueConstraint(fields=["run", "index"], name="one_activity_per_run_and_feature")]
+        indexes = [
+            models.Index("run", "density", "index", name="activity_by_density"),
+            models.Index("run", F("density").desc(), "index", name="activity_by_density_desc"),
+            models.Index("run", "max_activation", "index", name="activity_by_max"),
+            models.Index("run", F("max_activation").desc(), "index", name="activity_by_max_desc"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.index}"
+
+
+class ContextQuerySet(models.QuerySet["Context"]):
+    def indexes_mentioning(self, text: str) -> list[int]:
+        """Indexes of the features whose examples contain ``text``, found from the contexts that hold it."""
+        from features.store.contexts import unpack_ids
+
+        packed = self.filter(text__icontains=text).values_list("features", flat=True)
+        return sorted({int(i) for blob in packed for i in unpack_ids(bytes(blob))})
+
+
+class Context(models.Model):
+    """One window of tokens, stored once per run; ``features`` packs the indexes of the features that cite it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="contexts")
+    number = models.PositiveBigIntegerField(help_text="its place in the corpus, from 0")
+    document_id = models.CharField(max_length=200)
+    document_source = models.CharField(max_length=200)
+    offset = models.PositiveIntegerField(help_text="index of its first token in the document")
+    token_ids = models.BinaryField()
+    text = models.TextField()
+    features = models.BinaryField()
+
+    objects = ContextQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="one_row_per_run_and_context")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.number}"

@@ -1,0 +1,49 @@
+"""Histograms of activations on fixed log2 bins, a quarter of an octave each.
+
+Bin i holds values v with 2**(i/4) <= v < 2**((i+1)/4), edges rounded to float32. Only the stretch from the first to the
+last bin that holds anything is kept: int16 number of the first bin, then uint64 counts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PER_OCTAVE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """``edges`` float32 [n + 1], ``counts`` uint64 [n]; both empty for a feature that never fired."""
+
+    edges: NDArray[np.float32]
+    counts: NDArray[np.uint64]
+
+    def quantile(self, q: float) -> float:
+        """The lower edge of the bin that the ``q``-quantile falls in: at most a quarter of an octave below it."""
+        if not len(self.counts):
+            return 0.0
+        reached = np.searchsorted(np.cumsum(self.counts), q * float(self.counts.sum()), side="right")
+        return float(self.edges[min(int(reached), len(self.counts) - 1)])
+
+
+def edges(first: int, n: int) -> NDArray[np.float32]:
+    """The n + 1 edges of n bins from bin ``first``."""
+    return np.exp2(np.arange(first, first + n + 1) / PER_OCTAVE).astype(np.float32)
+
+
+def pack_histogram(first: int, counts: NDArray[np.integer]) -> bytes:
+    """``counts`` [n] of the bins from number ``first``; empty bins at both ends are left out."""
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return b""
+    low, high = int(filled[0]), int(filled[-1]) + 1
+    return np.array([first + low], "<i2").tobytes() + counts[low:high].astype("<u8").tobytes()
+
+
+def unpack_histogram(blob: bytes) -> Histogram:
+    if not blob:
+        return Histogram(np.empty(0, np.float32), np.empty(0, np.uint64))
+    first = int(np.frombuffer(blob, "<i2", 1)[0])
+    counts = np.frombuffer(blob, "<u8", offset=2)
+    return Histogram(edges(first, len(counts)), counts)
