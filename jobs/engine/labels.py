@@ -65,8 +65,8 @@ _LEAST_PART = 0.15  # of the learned examples, for each of several alternatives
 _LEAST_PAIR_HITS = 4
 _LEAST_PAIR_SHARE = 0.85  # of the examples that fit a pair's first part
 _MOST_PAIR_CHANCE = 0.5  # above it the neighbour follows from the token anyway and says nothing new
-_PRIOR_WORDS = 500.0  # weight of the log-odds' Dirichlet prior, in words
-_LEAST_Z = 3.0
+_PRIOR_WEIGHT = 0.5  # of the log-odds' Dirichlet prior, beside the words of the examples
+_LEAST_Z = 2.0
 _WORDS_TRIED = 16
 _COMMON_WORD = 0.2  # a word in more of the other contexts than this names no subject, in any language
 
@@ -137,6 +137,7 @@ _VISIBLE = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
 # follows; of the words around, only examples have facts.
 _Fact = tuple[str, str]
 _Facts = dict[_Fact, str]
+_INNER = ("class", "inner parts of words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,12 @@ class Labeller:
         self._n_words = self._n_contexts_with.total()
         self._n_sample = max(1, len(sample))
         self._sample_with: dict[_Fact, list[_Facts]] = {}
+        self._n_sample_with: Counter[_Fact] = Counter()
         for position in sample:
             for fact in position:
                 self._sample_with.setdefault(fact, []).append(position)
+                # A word counts once, at its first token, or its rule would seem vaguer than that of one of its tokens.
+                self._n_sample_with[fact] += _INNER not in position or fact[0] not in ("word", "form")
 
     def label(self, examples: Sequence[LabelExample], top_logits: Sequence[int]) -> RuleLabel | None:
         """The best rule for a feature, or None where there are too few examples or no rule beats chance.
@@ -348,9 +352,9 @@ class Labeller:
             elsewhere = max(0, known - count)
             if elsewhere > _COMMON_WORD * (self._n_contexts - n_learned):
                 continue
-            prior = _PRIOR_WORDS * (known + 1) / (everywhere + 2)
+            prior = _PRIOR_WEIGHT * here * (known + 1) / (everywhere + 2)
             y_here, y_there = count + prior, elsewhere + prior
-            rest_here, rest_there = here + _PRIOR_WORDS - y_here, everywhere + _PRIOR_WORDS - y_there
+            rest_here, rest_there = (1 + _PRIOR_WEIGHT) * here - y_here, everywhere + _PRIOR_WEIGHT * here - y_there
             z = math.log(y_here * rest_there / (rest_here * y_there)) / math.sqrt(1 / y_here + 1 / y_there)
             if z >= _LEAST_Z:
                 scores[fact] = z
@@ -364,7 +368,7 @@ class Labeller:
 
     def _chance(self, facts: Iterable[_Fact]) -> float:
         """How often one of the facts holds at a random position of the run; facts of one kind exclude each other."""
-        return sum(len(self._sample_with.get(fact, ())) for fact in facts) / self._n_sample
+        return sum(self._n_sample_with[fact] for fact in facts) / self._n_sample
 
     def _text(self, rule: _Rule, learned: Sequence[_Facts]) -> str:
         kind = rule.facts[0][0]
@@ -452,7 +456,7 @@ def _classes(word: str, token: str, joins_left: bool, joins_right: bool) -> tupl
         return ("pieces of rare characters",)
     kinds = [name for name, pattern in _KINDS if pattern.fullmatch(word)]
     if joins_left:
-        kinds.append("inner parts of words")
+        kinds.append(_INNER[1])
     if not joins_right:
         kinds += [
             f"words ending in “{ending}”"
