@@ -7,8 +7,6 @@ and without control characters; it is plain text, to be escaped where it is show
 
 import functools
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jobs.engine.label_words import INNER, TOKEN_CHARS, Fact, Facts, bare, facts_at, quote, shown, subject_words
 
 RULES: dict[str, str] = {
     "token": "The token where the feature fires most is one of those quoted, or part of that word; "
@@ -30,33 +30,23 @@ RULES: dict[str, str] = {
     "logits": "The next token is among those whose logits the feature raises most; the first of them are quoted.",
 }
 
-_PRIORS = {
-    "token": 1.0,
-    "form": 0.95,
-    "pair": 1.1,
-    "class": 0.85,
-    "after": 0.7,
-    "before": 0.6,
-    "words": 0.6,
-    "logits": 0.4,
+# By rule: its prior, and the least share of the examples on which it has to hold.
+_WEIGHTS = {
+    "token": (1.0, 0.2),
+    "form": (0.95, 0.2),
+    "pair": (1.1, 0.3),
+    "class": (0.85, 0.4),
+    "after": (0.7, 0.35),
+    "before": (0.6, 0.35),
+    "words": (0.6, 0.3),
+    "logits": (0.4, 0.1),
 }
 _LEAST_EXAMPLES = 4
 _LEAST_HITS = 2
-_LEAST_SHARE = {
-    "token": 0.2,
-    "form": 0.2,
-    "pair": 0.3,
-    "class": 0.4,
-    "after": 0.35,
-    "before": 0.35,
-    "words": 0.3,
-    "logits": 0.1,
-}
 _LEAST_LIFT = 3.0
 _RAREST = 2.0**-10  # what is rarer than this in the background is simply rare: no rule earns more than ten bits
 _BACKGROUND = 16_384  # positions kept as the background (up to twice as many)
 _REACH = 6  # tokens on each side among which the rest of a word is looked for
-_TOKEN_CHARS = 64  # longer vocabulary entries and words are cut: rulers, runs of spaces, hostile uploads
 _TEXT_CHARS = 60
 _CACHED_CONTEXTS = 32_768
 
@@ -69,75 +59,6 @@ _PRIOR_WEIGHT = 0.5  # of the log-odds' Dirichlet prior, beside the words of the
 _LEAST_Z = 2.0
 _WORDS_TRIED = 16
 _COMMON_WORD = 0.2  # a word in more of the other contexts than this names no subject, in any language
-
-_STOPWORDS = frozenset(
-    """about above after again against all almost along already also although always among and another any anyone
-    anything are around away back became because become been before began behind being below between both but came can
-    cannot come could did does doing done down during each either else enough etc even ever every few first for from
-    further gave get give given goes going gone got had has have having hence her here hers herself him himself his how
-    however indeed instead into its itself just kept know known last later least less let like made make makes making
-    many may maybe might mine more most much must myself neither never next none nor not nothing now off often once one
-    only onto other others our ours ourselves out over own per perhaps put quite rather really said same saw say says
-    second see seem seemed seems seen several shall she should since some something soon still such take taken than that
-    the their theirs them themselves then there therefore these they thing things this those though three through thus
-    together too took toward towards two under until upon use used uses using usually very was way well went were what
-    when where whether which while who whole whom whose why will with within without would yes yet you your yours
-    yourself don doesn didn isn aren wasn weren won wouldn couldn shouldn hasn haven hadn ain""".split()
-)
-
-# Tried on the whole word of the peak; a word may be of several kinds, and the earlier wins a tie.
-_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("years", r"1[5-9]\d\d|20\d\d"),
-        ("numbers", r"\d+(?:st|nd|rd|th|s)?"),
-        (
-            "number words",
-            r"(?i:two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|hundred|thousand|[mb]illion)",
-        ),
-        ("months", r"January|February|March|April|May|June|July|August|September|October|November|December"),
-        ("weekdays", r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"),
-        ("pronouns", r"(?i:i|me|my|you|your|he|him|his|she|her|we|us|our|they|them|their|it|its)"),
-        ("prepositions", r"(?i:of|in|to|for|with|on|at|by|from|into|between|through|under|over|against|during|about)"),
-        ("conjunctions", r"(?i:and|or|but|nor|because|although|though|while|whereas|if|unless)"),
-        ("articles", r"(?i:a|an|the)"),
-        ("forms of “be”", r"(?i:am|is|are|was|were|be|been|being)"),
-        ("modal verbs", r"(?i:can|could|may|might|must|shall|should|will|would)"),
-        ("question words", r"(?i:who|whom|whose|what|which|when|where|why|how)"),
-        (
-            "code keywords",
-            r"def|elif|lambda|async|await|const|func|fn|struct|enum|typedef|null|nil|void|int|str|bool|float|char"
-            r"|self|return|import|except|raise|yield|var|println|printf|None|True|False",
-        ),
-        ("names in code", r"_+[A-Za-z]\w*|[a-z]+\d*(?:_|[A-Z])\w*"),
-        ("words in capitals", r"[A-Z]{2,}"),
-        ("capitalised words", r"[A-ZÀ-Þ][^\W\d_]*[^\W\dA-Z_][^\W\d_]*"),
-        ("single letters", r"[^\W\d_]"),
-        ("line breaks", r"\W*\n\W*"),
-        ("spaces and tabs", r"[^\S\n]+"),
-        ("opening brackets", r"[^\w\s]*[(\[{]"),
-        ("closing brackets", r"[)\]}][^\w\s]*"),
-        ("quotation marks", r"[\"'`“”‘’«»]+"),  # noqa: RUF001
-        ("ends of sentences", r"[.!?…][\"'”’)\]]*"),  # noqa: RUF001
-        ("dashes", r"[-‐-―]+"),  # noqa: RUF001
-        ("symbols and emoji", r"[←-⯿\U0001f000-\U0001faff]\W*"),
-        ("punctuation", r"[^\w\s\x00-\x1f]+"),
-    )
-)
-_ENDINGS = ("ing", "ed", "ly", "ion", "ment", "ness", "ity", "ism", "ist", "er", "est", "al", "ous", "ive", "able")
-_SCRIPT_NAMES = {"CJK": "Chinese characters", "HANGUL": "Korean letters"}
-_BROKEN = "\ufffd"
-_SUFFIX = re.compile(r"(?<=[^\W\d_]{3})(?:e?ments?|ings?|e[sd]|e?rs?|ions?|s|ly|e)$")
-_RUN = re.compile(r"\w*")
-_CONTEXT_WORD = re.compile(r"[^\W\d_]{3,24}")
-_VISIBLE = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
-
-# A fact is its kind and a text to compare, without case. A position maps each of its facts to the text as written:
-# "word" is the whole word, "token" the token alone, ("after", x) says that x comes just before, "logits" is the id that
-# follows; of the words around, only examples have facts.
-_Fact = tuple[str, str]
-_Facts = dict[_Fact, str]
-_INNER = ("class", "inner parts of words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +90,10 @@ class _Rule:
     """Holds where one of ``facts`` does and, for a pair, ``beside`` too."""
 
     name: str
-    facts: tuple[_Fact, ...]
-    beside: _Fact | None = None
+    facts: tuple[Fact, ...]
+    beside: Fact | None = None
 
-    def holds(self, position: _Facts) -> bool:
+    def holds(self, position: Facts) -> bool:
         return any(fact in position for fact in self.facts) and (self.beside is None or self.beside in position)
 
 
@@ -187,20 +108,20 @@ class Labeller:
         are no whole character; ids beyond it (padded vocabularies) read as "". ``contexts`` are int32[T], all that the
         run stored: they are read once, in order, and give the frequencies by which chance is judged.
         """
-        self._token_text = {i: text[:_TOKEN_CHARS] for i, text in enumerate(token_text)}
+        self._token_text = {i: text[:TOKEN_CHARS] for i, text in enumerate(token_text)}
         self._words = functools.lru_cache(maxsize=_CACHED_CONTEXTS)(self._find_words)
         self._n_contexts = 0
-        self._n_contexts_with: Counter[_Fact] = Counter()
+        self._n_contexts_with: Counter[Fact] = Counter()
         sample = self._read(contexts)
         self._n_words = self._n_contexts_with.total()
         self._n_sample = max(1, len(sample))
-        self._sample_with: dict[_Fact, list[_Facts]] = {}
-        self._n_sample_with: Counter[_Fact] = Counter()
+        self._sample_with: dict[Fact, list[Facts]] = {}
+        self._n_sample_with: Counter[Fact] = Counter()
         for position in sample:
             for fact in position:
                 self._sample_with.setdefault(fact, []).append(position)
                 # A word counts once, at its first token, or its rule would seem vaguer than that of one of its tokens.
-                self._n_sample_with[fact] += _INNER not in position or fact[0] not in ("word", "form")
+                self._n_sample_with[fact] += INNER not in position or fact[0] not in ("word", "form")
 
     def label(self, examples: Sequence[LabelExample], top_logits: Sequence[int]) -> RuleLabel | None:
         """The best rule for a feature, or None where there are too few examples or no rule beats chance.
@@ -219,9 +140,9 @@ class Labeller:
         precision = sum(map(rule.holds, held_out)) / len(held_out)
         return RuleLabel(self._text(rule, learned), rule.name, precision, len(held_out), len(learned))
 
-    def _read(self, contexts: Iterable[NDArray[np.int32]]) -> list[_Facts]:
+    def _read(self, contexts: Iterable[NDArray[np.int32]]) -> list[Facts]:
         """Counts the contexts that hold each word, and returns positions drawn evenly from all contexts."""
-        sample: list[_Facts] = []
+        sample: list[Facts] = []
         stride = 1
         for number, context in enumerate(contexts):
             ids = np.ascontiguousarray(context, dtype=np.int32)
@@ -234,47 +155,25 @@ class Labeller:
             self._n_contexts += 1
         return sample
 
-    def _find_words(self, token_ids: bytes) -> _Facts:
+    def _find_words(self, token_ids: bytes) -> Facts:
         """The words of a context (given as its int32 bytes) that may name its subject, each once."""
-        text = "".join(self._texts(np.frombuffer(token_ids, dtype=np.int32).tolist()))
-        found: _Facts = {}
-        for surface in dict.fromkeys(_CONTEXT_WORD.findall(text)):  # a set's order would change between processes
-            if known := _subject_word(surface):
-                found.setdefault(*known)
-        return found
+        return subject_words("".join(self._texts(np.frombuffer(token_ids, dtype=np.int32).tolist())))
 
     def _texts(self, token_ids: Iterable[int]) -> list[str]:
         text = self._token_text.get
         return [text(i, "") for i in token_ids]
 
-    def _position(self, token_ids: NDArray[np.int32], at: int) -> _Facts:
+    def _position(self, token_ids: NDArray[np.int32], at: int) -> Facts:
         """The facts of one position but for the words around it."""
         first = max(0, at - _REACH)
-        ids = token_ids[first : at + _REACH + 1].tolist()
-        texts, at = self._texts(ids), at - first
-        here, left, right = texts[at], "".join(texts[:at]), "".join(texts[at + 1 :])
-        last_word, next_word = _last_run(left), _first_run(right.removeprefix(" "))
-        joins_left = bool(last_word) and _is_word(here[:1])
-        joins_right = bool(next_word) and _is_word(right[:1]) and _is_word(here[-1:])
-        core, opening, closing = _bare(here), "…" * joins_left, "…" * joins_right
-        word = (last_word * joins_left + core + next_word * joins_right if core else "")[:_TOKEN_CHARS]
-        facts: _Facts = {}
-        if core:
-            facts["word", word.casefold()] = word
-            facts["token", core.casefold()] = opening + core + closing
-            if word.isalpha():
-                facts["form", _SUFFIX.sub("", word.casefold())] = word
-        for kind in _classes(word, here, joins_left, joins_right):
-            facts["class", kind] = kind
-        if before := last_word + opening if last_word else _bare(texts[at - 1]) if at else "":
-            facts["after", before.casefold()] = before
-        if at + 1 < len(texts):
+        ids, at = token_ids[first : at + _REACH + 1].tolist(), at - first
+        texts = self._texts(ids)
+        facts = facts_at(texts, at)
+        if at + 1 < len(ids):
             facts["logits", str(ids[at + 1])] = texts[at + 1]
-            if after := closing + next_word if next_word else _bare(texts[at + 1]):
-                facts["before", after.casefold()] = after
         return facts
 
-    def _rules(self, learned: Sequence[_Facts], top_logits: Sequence[int]) -> list[_Scored]:
+    def _rules(self, learned: Sequence[Facts], top_logits: Sequence[int]) -> list[_Scored]:
         common = _common_facts(learned)
         at_peak = [
             scored for kind in ("word", "token", "form", "class") for scored in self._one_of(kind, common, learned)
@@ -288,15 +187,15 @@ class Labeller:
             *self._promoted(top_logits, learned),
         ]
 
-    def _one_of(self, kind: str, common: dict[str, list[_Fact]], learned: Sequence[_Facts]) -> Iterator[_Scored]:
+    def _one_of(self, kind: str, common: dict[str, list[Fact]], learned: Sequence[Facts]) -> Iterator[_Scored]:
         """The commonest fact of a kind, either of the two commonest, any of the three; each class by itself."""
         found = common.get(kind, [])
         choices = [found[:size] for size in range(1, min(_ALTERNATIVES, len(found)) + 1)]
         for facts in [[fact] for fact in found] if kind == "class" else choices:
             rule = _Rule("token" if kind == "word" else kind, tuple(facts))
-            yield _score(rule.name, _hits(rule, learned), len(learned), self._chance(facts)), rule
+            yield _score(rule.name, sum(map(rule.holds, learned)), len(learned), self._chance(facts)), rule
 
-    def _pairs(self, at_peak: Sequence[_Scored], learned: Sequence[_Facts]) -> Iterator[_Scored]:
+    def _pairs(self, at_peak: Sequence[_Scored], learned: Sequence[Facts]) -> Iterator[_Scored]:
         """The best rule for the peak with the word that nearly always stands beside it, unless it does so anyway."""
         score, base = max(at_peak, key=itemgetter(0), default=(0.0, None))
         if base is None or score == 0 or len(base.facts) == _ALTERNATIVES:
@@ -312,23 +211,23 @@ class Labeller:
                 rule = _Rule("pair", base.facts, beside=fact)
                 yield _score("pair", hits, len(learned), self._chance(base.facts) * chance), rule
 
-    def _words_around(self, learned: Sequence[_Facts]) -> Iterator[_Scored]:
+    def _words_around(self, learned: Sequence[Facts]) -> Iterator[_Scored]:
         """Words are many and examples few, so some always fit: hits are counted for words that other examples gave."""
         rule = self._telling_words(learned)
         halves = learned[::2], learned[1::2]
         if rule:
             crossed = [(self._telling_words(one), other) for one, other in (halves, halves[::-1])]
-            hits = sum(_hits(half, rest) for half, rest in crossed if half)
+            hits = sum(sum(map(half.holds, rest)) for half, rest in crossed if half)
             silent = math.prod(1 - self._n_contexts_with[fact] / max(1, self._n_contexts) for fact in rule.facts)
             yield _score("words", hits, len(learned), 1 - silent), rule
 
-    def _telling_words(self, learned: Sequence[_Facts]) -> _Rule | None:
+    def _telling_words(self, learned: Sequence[Facts]) -> _Rule | None:
         """Up to three of the words with the highest log-odds, each chosen to reach examples not reached yet."""
         counts = Counter(chain.from_iterable(learned))
         least = max(_LEAST_HITS, _LEAST_PART * len(learned))
         z = self._log_odds(counts, least, len(learned))
         tried = sorted(z, key=lambda fact: (-z[fact], fact))[:_WORDS_TRIED]
-        chosen: list[_Fact] = []
+        chosen: list[Fact] = []
         while tried and len(chosen) < _ALTERNATIVES:
             missing = [position for position in learned if not any(fact in position for fact in chosen)]
             best = max(tried, key=lambda fact: z[fact] * (1 + sum(fact in position for position in missing)))
@@ -336,7 +235,7 @@ class Labeller:
             chosen.append(best)
         return _Rule("words", tuple(chosen)) if chosen else None
 
-    def _log_odds(self, counts: Counter[_Fact], least: float, n_learned: int) -> dict[_Fact, float]:
+    def _log_odds(self, counts: Counter[Fact], least: float, n_learned: int) -> dict[Fact, float]:
         """The z-scores of the log-odds of telling words against all other contexts, with an informative prior.
 
         Words are counted in contexts, not tokens: a text that repeats a word weighs once. The prior is the run's own
@@ -344,7 +243,7 @@ class Labeller:
         """
         words = [(fact, count) for fact, count in counts.items() if fact[0] == "words"]
         here, everywhere = sum(count for _, count in words), self._n_words
-        scores: dict[_Fact, float] = {}
+        scores: dict[Fact, float] = {}
         for fact, count in words:
             if count < least:
                 continue
@@ -360,29 +259,29 @@ class Labeller:
                 scores[fact] = z
         return scores
 
-    def _promoted(self, top_logits: Sequence[int], learned: Sequence[_Facts]) -> Iterator[_Scored]:
-        facts = tuple(("logits", str(i)) for i in dict.fromkeys(top_logits) if _bare(self._token_text.get(i, "")))
+    def _promoted(self, top_logits: Sequence[int], learned: Sequence[Facts]) -> Iterator[_Scored]:
+        facts = tuple(("logits", str(i)) for i in dict.fromkeys(top_logits) if bare(self._token_text.get(i, "")))
         if facts:
             rule = _Rule("logits", facts)
-            yield _score("logits", _hits(rule, learned), len(learned), self._chance(facts)), rule
+            yield _score("logits", sum(map(rule.holds, learned)), len(learned), self._chance(facts)), rule
 
-    def _chance(self, facts: Iterable[_Fact]) -> float:
+    def _chance(self, facts: Iterable[Fact]) -> float:
         """How often one of the facts holds at a random position of the run; facts of one kind exclude each other."""
         return sum(self._n_sample_with[fact] for fact in facts) / self._n_sample
 
-    def _text(self, rule: _Rule, learned: Sequence[_Facts]) -> str:
+    def _text(self, rule: _Rule, learned: Sequence[Facts]) -> str:
         kind = rule.facts[0][0]
         if kind == "logits":
-            texts = {text.casefold(): text for text in map(_bare, self._texts(int(i) for _, i in rule.facts))}
-            return "promotes " + _quote(list(texts.values())[:_ALTERNATIVES], ", ", _TEXT_CHARS - len("promotes "))
+            texts = {text.casefold(): text for text in map(bare, self._texts(int(i) for _, i in rule.facts))}
+            return "promotes " + quote(list(texts.values())[:_ALTERNATIVES], ", ", _TEXT_CHARS - len("promotes "))
         written = [_as_written(fact, learned) for fact in rule.facts]
         if kind == "words":
-            return "text about " + ", ".join(_shown(text, 14) for text in written)
-        link = f" {rule.beside[0]} {_quote([_as_written(rule.beside, learned)], '', 16)}" if rule.beside else ""
+            return "text about " + ", ".join(shown(text, 14) for text in written)
+        link = f" {rule.beside[0]} {quote([_as_written(rule.beside, learned)], '', 16)}" if rule.beside else ""
         if kind == "class":
             return written[0] + link
         prefix = {"form": "forms of ", "after": "after ", "before": "before "}.get(kind, "")
-        return prefix + _quote(written, " / ", _TEXT_CHARS - len(prefix) - len(link)) + link
+        return prefix + quote(written, " / ", _TEXT_CHARS - len(prefix) - len(link)) + link
 
 
 def _distinct(examples: Sequence[LabelExample]) -> Iterator[tuple[bytes, NDArray[np.int32], int]]:
@@ -398,19 +297,15 @@ def _distinct(examples: Sequence[LabelExample]) -> Iterator[tuple[bytes, NDArray
             yield key, ids, example.peak
 
 
-def _common_facts(learned: Sequence[_Facts]) -> dict[str, list[_Fact]]:
+def _common_facts(learned: Sequence[Facts]) -> dict[str, list[Fact]]:
     """The facts shared by enough of the examples to stand in a rule, by kind, the commonest first."""
     least = max(_LEAST_HITS, _LEAST_PART * len(learned))
-    common: dict[str, list[_Fact]] = {}
+    common: dict[str, list[Fact]] = {}
     for fact, count in Counter(chain.from_iterable(learned)).most_common():
         if count < least:
             break
         common.setdefault(fact[0], []).append(fact)
     return common
-
-
-def _hits(rule: _Rule, positions: Iterable[_Facts]) -> int:
-    return sum(map(rule.holds, positions))
 
 
 def _score(rule: str, hits: int, n_learned: int, chance: float) -> float:
@@ -419,84 +314,14 @@ def _score(rule: str, hits: int, n_learned: int, chance: float) -> float:
     The share is of one example more than there are, so that few examples convince less.
     """
     share, chance = hits / (n_learned + 1), max(chance, _RAREST)
-    least = max(_LEAST_SHARE[rule], _LEAST_LIFT * chance)
-    if hits < _LEAST_HITS or share < least:
+    prior, least_share = _WEIGHTS[rule]
+    if hits < _LEAST_HITS or share < max(least_share, _LEAST_LIFT * chance):
         return 0.0
-    return _PRIORS[rule] * share**2 * math.log2(share / chance)
+    return prior * share**2 * math.log2(share / chance)
 
 
-def _as_written(fact: _Fact, learned: Sequence[_Facts]) -> str:
+def _as_written(fact: Fact, learned: Sequence[Facts]) -> str:
     """The commonest way of writing; the token alone, without "…", where it is now a word and now a part of one."""
     written = Counter(position[fact] for position in learned if fact in position)
     text = written.most_common(1)[0][0]
     return text if fact[0] != "token" or len(written) == 1 else text.strip("…") or text
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def _first_run(text: str) -> str:
-    match = _RUN.match(text)
-    return match[0] if match else ""
-
-
-def _last_run(text: str) -> str:
-    return _first_run(text[::-1])[::-1]
-
-
-def _bare(token: str) -> str:
-    """The token without the spaces around it, unless it is all spaces; "" for one that holds broken characters."""
-    return "" if _BROKEN in token else token.strip(" ") or token
-
-
-@functools.lru_cache(maxsize=65_536)
-def _classes(word: str, token: str, joins_left: bool, joins_right: bool) -> tuple[str, ...]:
-    if _BROKEN in token:
-        return ("pieces of rare characters",)
-    kinds = [name for name, pattern in _KINDS if pattern.fullmatch(word)]
-    if joins_left:
-        kinds.append(_INNER[1])
-    if not joins_right:
-        kinds += [
-            f"words ending in “{ending}”"
-            for ending in _ENDINGS
-            if word.endswith(ending) and len(word) > len(ending) + 2
-        ]
-    letter = next((character for character in token if character.isalpha()), "a")
-    if letter > "\u036f":
-        script = unicodedata.name(letter, "unnamed").split()[0]
-        kinds.append(_SCRIPT_NAMES.get(script, f"{script.capitalize()} letters"))
-    return tuple(kinds)
-
-
-@functools.lru_cache(maxsize=262_144)  # also keeps one copy of a word, however many contexts hold it
-def _subject_word(surface: str) -> tuple[_Fact, str] | None:
-    word = surface.casefold()
-    return None if word in _STOPWORDS else (("words", _SUFFIX.sub("", word)), surface)
-
-
-def _quote(texts: Sequence[str], separator: str, room: int) -> str:
-    """The texts in quotation marks, each cut so that all fit into ``room`` characters."""
-    width = min(24, (room - len(separator) * (len(texts) - 1)) // len(texts) - 2)
-    return separator.join(f"“{_shown(text, width)}”" for text in texts)
-
-
-def _shown(text: str, width: int) -> str:
-    """At most ``width`` visible characters: what would not show, or would change how its neighbours show, is named."""
-    blank = not text.strip()
-    visible = "".join(_visible(character, blank) for character in text)
-    visible = "◌" * unicodedata.category(text[0]).startswith("M") + visible
-    return visible if len(visible) <= width else visible[: width - 1] + "…"
-
-
-def _visible(character: str, blank: bool) -> str:
-    if character == " ":
-        return "␣" if blank else " "
-    if character in _VISIBLE:
-        return _VISIBLE[character]
-    if character < " ":
-        return chr(0x2400 + ord(character))  # Unicode's control pictures
-    if unicodedata.category(character)[0] in "CZ":
-        return f"U+{ord(character):04X}"
-    return character
