@@ -3,6 +3,7 @@
 from typing import Self
 
 from django.db import models
+from django.db.models import Q
 from django.urls import reverse
 
 from features.models.language_model import LanguageModel
@@ -37,8 +38,11 @@ class SAE(models.Model):
 
     class Meta:
         constraints = [
-            # The same weights on another model, or read at another layer, make other features.
-            models.UniqueConstraint(fields=["digest", "model", "hook", "layer"], name="one_row_per_sae_place")
+            # The same weights on another model, read at another layer or with another k, make other features.
+            models.UniqueConstraint(fields=["digest", "model", "hook", "layer", "k"], name="one_row_per_sae"),
+            models.UniqueConstraint(
+                fields=["digest", "model", "hook", "layer"], condition=Q(k=None), name="one_row_per_sae_without_k"
+            ),
         ]
 
     def __str__(self) -> str:
