@@ -1,0 +1,115 @@
+"""Run an extraction: here, or in the queue."""
+
+import json
+import os
+import socket
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from jobs.bar import Bar, follow
+from jobs.models import Job
+from jobs.requests import ExtractionRequest
+from jobs.services import create_extraction, queue_extraction
+from jobs.sources import absolute
+
+
+class Command(BaseCommand):
+    help = "Run an SAE over a corpus and keep what every feature did. Queued, unless --local."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--model", required=True, help="slug, folder, .gguf file, package:NAME or hub id")
+        parser.add_argument("--sae", required=True, help="slug or folder of the checkpoint")
+        parser.add_argument("--corpus", required=True, help="slug, or a .jsonl, .jsonl.gz, .txt or .parquet file")
+        parser.add_argument("--tokens", type=int, help="stop after the window that reaches so many (default: all)")
+        parser.add_argument("--context", type=int, default=128, help="tokens in a window (default: 128)")
+        parser.add_argument("--top", type=int, default=24, help="top examples of each feature (default: 24)")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--layer", type=int, help="where the SAE reads, if its files do not say")
+        parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
+        parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument("--local", action="store_true", help="run in this process, without a queue")
+        where.add_argument("--wait", action="store_true", help="queue it, and follow it to its end")
+        parser.add_argument("--json", action="store_true", help="print the outcome as JSON on the last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        ensure_tables()
+        asked = {name: options[name] for name in ExtractionRequest.__dataclass_fields__}
+        request = ExtractionRequest(**asked | {name: absolute(asked[name]) for name in ("model", "sae", "corpus")})
+        if request.tokens is not None and request.tokens < 1:
+            raise CommandError(f"--tokens must be at least 1, not {request.tokens}.")
+        if options["local"]:
+            job = create_extraction(request, owner=None)
+            self.run_here(job)
+        else:
+            job = self.queue(request)
+            if not options["wait"]:
+                self.report({"job": job.pk}, f"Queued as job {job.pk}.", options["json"])
+                return
+            follow(job)
+        job.refresh_from_db()
+        if job.state != Job.State.DONE:
+            raise CommandError(job.error or f"Job {job.pk} was {job.state}.")
+        self.report(*outcome(job), options["json"])
+
+    def queue(self, request: ExtractionRequest) -> Job:
+        from kombu.exceptions import OperationalError
+
+        try:
+            return queue_extraction(request, owner=None)
+        except OperationalError as error:
+            raise CommandError(
+                f"The queue cannot be reached ({error}): start Redis and a worker (`make demo` does), or use --local."
+            ) from error
+
+    def run_here(self, job: Job) -> None:
+        from jobs.runner import run
+
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        Job.objects.claim(job.pk, worker)
+        with Bar() as bar:
+            run(job.pk, worker, bar.show)
+
+    def report(self, facts: dict[str, Any], sentence: str, as_json: bool) -> None:
+        self.stdout.write(sentence)
+        if as_json:
+            self.stdout.write(json.dumps(facts))
+
+
+def ensure_tables() -> None:
+    """Make the tables where the database is a file of our own; a server's tables are its operator's to make."""
+    plan = MigrationExecutor(connection)
+    if not plan.migration_plan(plan.loader.graph.leaf_nodes()):
+        return
+    if connection.vendor != "sqlite":
+        raise CommandError("The database lacks tables or columns: run `python manage.py migrate` first.")
+    call_command("migrate", verbosity=0)
+
+
+def outcome(job: Job) -> tuple[dict[str, Any], str]:
+    """The finished job's run as facts and as a sentence."""
+    run = job.run
+    if run is None:
+        raise CommandError(f"Job {job.pk} has no run.")
+    facts = {
+        "run": run.pk,
+        "sae": run.sae.slug,
+        "n_features": run.sae.d_sae,
+        "n_tokens": run.n_tokens,
+        "explained_variance": run.explained_variance,
+        "l0": run.l0,
+        "valid": run.valid,
+    }
+    verdict = "" if run.valid else f" NOT VALID FOR THIS MODEL: {run.why_not_valid}."
+    sentence = (
+        f"Run {run.pk}: {run.n_alive:,} of {run.sae.d_sae:,} features fire on {run.n_tokens:,} tokens at "
+        f"{run.tokens_per_second:,.0f} tokens/s; explained variance {run.explained_variance:.3f}, L0 {run.l0:.1f}."
+        f"{verdict}"
+    )
+    return facts, sentence

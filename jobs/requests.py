@@ -1,0 +1,28 @@
+"""What an extraction job is asked to do: the frozen settings of its row."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ExtractionRequest:
+    """``model``, ``sae`` and ``corpus`` are slugs of what is registered, or places that the worker can read.
+
+    ``tokens``: read at most about so many (None: all). ``context``: tokens per window. ``top``: examples kept per
+    feature. ``layer``, ``hook`` and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ...
+    """
+
+    model: str
+    sae: str
+    corpus: str
+    tokens: int | None = None
+    context: int = 128
+    top: int = 24
+    seed: int = 0
+    layer: int | None = None
+    hook: str | None = None
+    k: int | None = None
+    device: str = "auto"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
