@@ -1,9 +1,11 @@
 """Activity: what a feature did in a run, and the contexts that show it."""
 
+import json
 from typing import Self
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
+from django.db.models.expressions import RawSQL
 
 from features.models.feature import Feature
 from features.models.run import Run
@@ -11,7 +13,7 @@ from features.models.run import Run
 
 class ActivityQuerySet(models.QuerySet["Activity"]):
     def for_table(self) -> Self:
-        return self.select_related("feature", "feature__label")
+        return self.select_related("feature", "feature__label", "feature__label__author")
 
     def density_between(self, low: float | None, high: float | None) -> Self:
         found = self
@@ -24,10 +26,19 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
     def matching(self, run: Run, text: str) -> Self:
         """Features whose label, number or example text holds ``text``."""
         cited = Context.objects.filter(run=run).indexes_mentioning(text)
-        found = Q(feature__label__text__icontains=text) | Q(index__in=cited)
+        found = Q(feature__label__text__icontains=text) | Q(index__in=_as_rows(cited))
         if text.isdecimal() and len(text) < 10:
             found |= Q(index=int(text))
         return self.filter(found)
+
+
+def _as_rows(numbers: list[int]) -> RawSQL:
+    """Any number of numbers as one parameter: a common word is cited by more features than a query has places."""
+    rows = {
+        "sqlite": "SELECT value FROM json_each(%s)",
+        "postgresql": "SELECT value::bigint FROM json_array_elements_text(%s::json)",
+    }
+    return RawSQL(rows[connection.vendor], [json.dumps(numbers)])  # noqa: S611 - the numbers are a parameter
 
 
 class Activity(models.Model):

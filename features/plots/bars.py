@@ -1,0 +1,88 @@
+"""Histograms as the shapes of an inline SVG: small pictures that need no script."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.store.histogram import Histogram
+
+WIDTH, HEIGHT = 360, 120
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """An SVG path in a box ``width`` wide and 20 high; empty for a feature that never fired."""
+
+    path: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    tip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BarChart:
+    """Bars and ticks in a box WIDTH wide and HEIGHT high; the axes are drawn outside it."""
+
+    bars: list[Bar]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    width: int = WIDTH
+    height: int = HEIGHT
+    middle: int = WIDTH // 2
+    centre: int = HEIGHT // 2
+    foot: int = HEIGHT + 5
+    box_width: int = WIDTH + 82
+    box_height: int = HEIGHT + 54
+
+
+def sparkline(histogram: Histogram) -> Sparkline:
+    """Counts per bin against the fullest bin, two units a bin."""
+    counts = histogram.counts.astype(float)
+    if not len(counts):
+        return Sparkline("", 0)
+    heights = np.where(counts > 0, np.maximum(1, 20 * counts / counts.max()), 0)
+    path = "".join(f"M{2 * i} 20v{-height:.3g}h1.6V20z" for i, height in enumerate(heights) if height)
+    return Sparkline(path, 2 * len(counts))
+
+
+def activation_chart(histogram: Histogram) -> BarChart | None:
+    """Firing tokens per log2 bin of activation; None for a feature that never fired."""
+    counts = [int(c) for c in histogram.counts]
+    if not counts:
+        return None
+    step, most = WIDTH / len(counts), max(counts)
+    bars = []
+    for i, count in enumerate(counts):
+        if count:
+            height = max(1.0, HEIGHT * count / most)
+            low, high = (f"{edge:.3g}" for edge in histogram.edges[i : i + 2])
+            tip = f"{count:,} tokens from {low} to {high}"
+            bars.append(
+                Bar(round(i * step, 2), round(HEIGHT - height, 2), round(step * 0.86, 2), round(height, 2), tip)
+            )
+    return BarChart(bars, _octaves(histogram, step), [Tick(0, f"{most:,}"), Tick(HEIGHT, "0")])
+
+
+def _octaves(histogram: Histogram, step: float) -> list[Tick]:
+    """Powers of two, or every second, fourth ... of them: at most seven labels fit."""
+    octave = np.log2(histogram.edges.astype(float))
+    whole = [(i, round(o)) for i, o in enumerate(octave) if abs(o - round(o)) < 0.01]
+    every = 1
+    while len(whole) > 7 * every:
+        every *= 2
+    if len(whole) < 2:
+        return [Tick(0, f"{histogram.edges[0]:.3g}"), Tick(WIDTH, f"{histogram.edges[-1]:.3g}")]
+    return [Tick(round(i * step, 2), f"{2.0**o:g}" if o > -7 else f"{2.0**o:.1e}") for i, o in whole if not o % every]

@@ -1,0 +1,56 @@
+"""An SAE, its plots, and a run."""
+
+import json
+from typing import Any
+
+import numpy as np
+from django.db.models import F
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+
+from features import listing, selectors
+from features.models import SAE, Activity, Run
+from features.plots.density import Figure, density_histogram, density_scatter
+from features.views.browse import run_query
+
+PREVIEW = 10
+
+
+@require_safe
+def sae_page(request: HttpRequest, slug: str) -> HttpResponse:
+    sae = get_object_or_404(SAE.objects.select_related("model"), slug=slug)
+    run = selectors.run_of(sae, request.GET.get("run", ""))
+    ctx: dict[str, Any] = {"sae": sae, "run": run, "run_query": run_query(request)}
+    ctx["runs"] = sae.runs.latest_first()
+    if run is not None:
+        strongest = listing.page(selectors.table_of(run), "-max", PREVIEW)
+        ctx["rows"] = selectors.rows(run, strongest.items)
+    return render(request, "features/sae.html", ctx)
+
+
+@require_safe
+@cache_control(private=True, max_age=86400)
+def plot(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """A figure as JSON. A run never changes, so a browser may keep what it got for this run."""
+    run = selectors.run_of(get_object_or_404(SAE, slug=slug), request.GET.get("run", ""))
+    if run is None or name not in {"density", "scatter"}:
+        raise Http404("There is no such plot.")
+    return HttpResponse(json.dumps(_figure(run, name), separators=(",", ":")), content_type="application/json")
+
+
+def _figure(run: Run, name: str) -> Figure:
+    rows = Activity.objects.filter(run=run).order_by(F("index")).values_list("index", "density", "max_activation")
+    table = np.array(list(rows), dtype=np.float64).reshape(-1, 3)
+    if name == "density":
+        return density_histogram(table[:, 1])
+    return density_scatter(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+
+
+@require_safe
+def run_page(request: HttpRequest, pk: int) -> HttpResponse:
+    run = get_object_or_404(Run.objects.select_related("sae", "sae__model", "corpus", "owner"), pk=pk)
+    # The jobs room adds this relation; this room knows no more of it than its name.
+    jobs = run.jobs.all()
+    return render(request, "features/run.html", {"run": run, "sae": run.sae, "jobs": jobs, "run_query": f"?run={pk}"})

@@ -1,0 +1,323 @@
+"""A small, consistent database without torch: every number in it follows from the activations made here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.contrib.auth.models import User
+from numpy.typing import NDArray
+
+from features.models import SAE, Activity, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
+from features.store.contexts import pack_ids
+from features.store.examples import Examples, pack_examples
+from features.store.histogram import pack_histogram
+from features.store.ranked import Ranked, pack_ranked
+from features.vocabulary import Tokens, tokens_of
+
+SPECIAL = ("<|bos|>", "<|endoftext|>")
+HOSTILE = "<script>alert(1)</script>"
+OVERRIDE = "\u202e"  # makes what follows it read from right to left
+WORDS = (
+    " the", " of", " and", " in", " to", " a", " is", " was", " for", " on", " at", " by", " from", " it", " that",
+    " river", " cell", " court", " winter", " signal", " copper", " orchard", " engine", " letter", " voltage",
+    " Paris", " London", " Kyoto", " Lima", " Oslo", " king", " queen", " doctor", " child", " judge",
+    " opened", " closed", " measured", " heated", " crossed", " wrote", " fell", " grew", " returned", " carried",
+    " red", " cold", " narrow", " quiet", " sudden", " ancient", " bright", " seven", " twelve", " hundred",
+    ".", ",", ";", "\n", "\n\n", "  ", "\t", HOSTILE, OVERRIDE, "ing", "ed", "s",
+)  # fmt: skip
+TOKENS = [s.encode() for s in SPECIAL] + [bytes([b]) for b in range(256)] + [w.encode() for w in WORDS]
+IDS = {token: i for i, token in enumerate(TOKENS)}
+BOS = IDS[b"<|bos|>"]
+SPLIT = "語"  # three byte tokens, one character
+
+DEAD, DENSE, SPLITS, HOSTILES, BLANKS, TIED, TIED_TOO, NAMED = range(8)
+"""What the first features are: the rest fire on one to three words each. TIED and TIED_TOO fire alike."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What ``make_world`` made."""
+
+    user: User
+    model: LanguageModel
+    sae: SAE
+    corpus: Corpus
+    run: Run
+
+
+def encode(text: str) -> list[int]:
+    """Greedy: the longest token that fits, else one token per byte."""
+    rest, ids = text.encode(), []
+    by_length = sorted((t for t in TOKENS[2 + 256 :]), key=len, reverse=True)
+    while rest:
+        token = next((t for t in by_length if rest.startswith(t)), rest[:1])
+        ids.append(IDS[token])
+        rest = rest[len(token) :]
+    return ids
+
+
+PASSWORD = "a long enough password"
+
+
+def make_user(username: str = "ada", **kwargs: Any) -> User:
+    return User.objects.create_user(username, password=PASSWORD, **kwargs)
+
+
+def make_model(slug: str = "tiny-lm", **kwargs: Any) -> LanguageModel:
+    defaults = {
+        "name": slug,
+        "source": f"models/{slug}",
+        "architecture": "TinyForCausalLM",
+        "n_layers": 12,
+        "d_model": 64,
+        "vocab_size": len(TOKENS) + 2,  # two padded rows
+        "weights_digest": _digest("weights", slug),
+        "tokenizer_digest": _digest("tokenizer", slug),
+    }
+    model = LanguageModel.objects.create(slug=slug, **(defaults | kwargs))
+    Vocabulary.objects.create(
+        model=model,
+        raw=b"".join(TOKENS),
+        ends=pack_ids(np.cumsum([len(t) for t in TOKENS])),
+        special_ids=pack_ids([0, 1]),
+    )
+    tokens_of.cache_clear()  # a rolled-back test may have used this primary key before
+    return model
+
+
+def make_sae(model: LanguageModel, slug: str = "tiny-lm-l6", **kwargs: Any) -> SAE:
+    defaults = {
+        "name": slug,
+        "model": model,
+        "architecture": "topk",
+        "format": "saelens",
+        "source": f"saes/{slug}",
+        "hook": "resid_post",
+        "layer": 6,
+        "d_in": model.d_model,
+        "d_out": model.d_model,
+        "d_sae": 24,
+        "k": 8,
+        "digest": _digest("sae", slug),
+        "training": {"tokens": 2_000_000, "fvu": 0.21, "seed": 0},
+    }
+    return SAE.objects.create(slug=slug, **(defaults | kwargs))
+
+
+def make_corpus(slug: str = "small-texts", **kwargs: Any) -> Corpus:
+    defaults = {
+        "name": slug,
+        "source": f"{slug}.jsonl",
+        "digest": _digest("corpus", slug),
+        "n_documents": 12,
+        "n_bytes": 24_000,
+        "origin": "written for the tests",
+        "licence": "CC0-1.0",
+    }
+    return Corpus.objects.create(slug=slug, **(defaults | kwargs))
+
+
+def make_run(sae: SAE, corpus: Corpus, owner: User | None = None, **kwargs: Any) -> Run:
+    """The row alone: ``fill_run`` gives it contexts and activities."""
+    defaults = {
+        "settings": {"tokens": None, "context": 64, "top": 6, "seed": 0, "device": "cpu"},
+        "provenance": {
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "dirty": False,
+            "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+            "python": "3.11.9",
+            "platform": "Linux",
+            "device": "cpu (x86_64)",
+            "dtype": "float32",
+        },
+        "n_documents": corpus.n_documents,
+        "n_contexts": 0,
+        "n_tokens": 1000,
+        "n_special": 0,
+        "n_sinks": 0,
+        "n_alive": 0,
+        "n_dense": 0,
+        "explained_variance": 0.83,
+        "fvu": 0.17,
+        "cosine": 0.93,
+        "shrinkage": 0.94,
+        "l0": 7.6,
+        "valid": True,
+        "seconds": 2.5,
+    }
+    return Run.objects.create(sae=sae, corpus=corpus, owner=owner, **(defaults | kwargs))
+
+
+def make_features(sae: SAE, seed: int = 0) -> list[Feature]:
+    rng = np.random.default_rng(seed)
+    features = []
+    for index in range(sae.d_sae):
+        effects = [_ranked(rng, len(TOKENS), 10, 2.0), _ranked(rng, len(TOKENS), 10, -2.0)]
+        features.append(
+            Feature(
+                sae=sae,
+                index=index,
+                decoder_norm=1.0,
+                encoder_decoder_cosine=0.6,
+                logits=pack_ranked(*effects),
+                neighbours=pack_ranked(_ranked(rng, sae.d_sae, min(8, sae.d_sae - 1), 0.7, but=index)),
+            )
+        )
+    return Feature.objects.bulk_create(features)
+
+
+def make_label(feature: Feature, text: str, author: User | None = None, run: Run | None = None) -> Label:
+    """A person's label if there is an author, else a rule's."""
+    if author is not None:
+        label = Label.objects.create(feature=feature, text=text, source=Label.Source.PERSON, author=author)
+    else:
+        label = Label.objects.create(
+            feature=feature, text=text, source=Label.Source.RULE, run=run, rule="token", precision=9 / 11, n_held_out=11
+        )
+    Feature.objects.filter(pk=feature.pk).update(label=label)
+    return label
+
+
+def make_texts(n: int, seed: int = 0) -> list[list[int]]:
+    """``n`` contexts of up to 64 token ids, each beginning with the special token; every fifth holds odd tokens."""
+    rng = np.random.default_rng(seed)
+    words = [IDS[w.encode()] for w in WORDS[:62]]
+    zipf = 1 / (2 + np.arange(len(words)))
+    rows = []
+    for number in range(n):
+        row = [BOS, *(int(i) for i in rng.choice(words, 55 + number % 9, p=zipf / zipf.sum()))]
+        if number % 5 == 0:
+            row[20:20] = [*encode(SPLIT), *encode(HOSTILE), IDS[b"\n"], *encode(" é"), IDS[OVERRIDE.encode()]]
+        rows.append(row[:64])
+    return rows
+
+
+def fill_run(run: Run, features: Sequence[Feature], n_contexts: int = 40, seed: int = 0) -> None:
+    """Contexts, activities and the run's own counts, all from one set of activations."""
+    texts = make_texts(n_contexts, seed)
+    n_tokens = sum(len(row) - 1 for row in texts)
+    cited: dict[int, set[int]] = {}
+    activities = []
+    for feature in features:
+        rows = _activations(feature.index, texts)
+        activity = _activity(run, feature, rows, n_tokens)
+        activities.append(activity)
+        for number in np.frombuffer(activity.examples, "<u4", int(np.frombuffer(activity.examples, "<u2", 1)[0]), 2):
+            cited.setdefault(int(number), set()).add(feature.index)
+    Activity.objects.bulk_create(activities, batch_size=500)
+    tokens = tokens_of(run.sae.model_id)
+    Context.objects.bulk_create(_contexts(run, texts, tokens, cited), batch_size=500)
+    run.n_contexts, run.n_tokens, run.n_special = n_contexts, n_tokens, n_contexts
+    run.n_alive = sum(a.n_firing > 0 for a in activities)
+    run.n_dense = sum(a.density > 0.01 for a in activities)
+    run.save(update_fields=["n_contexts", "n_tokens", "n_special", "n_alive", "n_dense"])
+
+
+def make_world(d_sae: int = 24, n_contexts: int = 40, **run: Any) -> World:
+    """One user, model, SAE, corpus and a filled run; NAMED has a person's label, TIED a rule's, HOSTILES a bad one."""
+    user = make_user()
+    model = make_model()
+    sae = make_sae(model, d_sae=d_sae)
+    corpus = make_corpus()
+    made = make_run(sae, corpus, user, **run)
+    features = make_features(sae)
+    fill_run(made, features, n_contexts)
+    make_label(features[NAMED], "cities, by Ada", author=user)
+    make_label(features[TIED], "“ river”", run=made)
+    make_label(features[HOSTILES], f"“{HOSTILE}”{OVERRIDE}", run=made)
+    return World(user, model, sae, corpus, made)
+
+
+def _activations(index: int, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    """Per context, the activation of each token: a level per token id, and a little of the place."""
+    rng = np.random.default_rng(TIED if index == TIED_TOO else index)
+    levels = np.zeros(len(TOKENS) + 2, np.float32)
+    chosen = rng.choice([IDS[w.encode()] for w in WORDS[:55]], int(rng.integers(1, 4)), replace=False)
+    levels[chosen] = rng.uniform(0.5, 6.0, len(chosen))
+    if index < TIED:
+        levels[:] = 0
+        wanted = {
+            DEAD: [],
+            DENSE: [i for i, t in enumerate(TOKENS) if b"e" in t and i > 1],
+            SPLITS: encode(SPLIT + "é"),
+            HOSTILES: encode(HOSTILE),
+            BLANKS: [IDS[b"\n"], IDS[b"\n\n"], IDS[b"  "], IDS[OVERRIDE.encode()]],
+        }[index]
+        levels[wanted] = np.linspace(1, 3, len(wanted))
+    rows = []
+    for number, row in enumerate(texts):
+        place = 1 + 0.3 * np.sin(np.arange(len(row)) * 1.7 + number)
+        values = (levels[list(row)] * place).astype(np.float32)
+        values[0] = 0  # the special token is masked
+        rows.append(values)
+    return rows
+
+
+def _activity(run: Run, feature: Feature, rows: Sequence[NDArray[np.float32]], n_tokens: int) -> Activity:
+    firing = np.concatenate([row[row > 0] for row in rows])
+    return Activity(
+        run=run,
+        feature=feature,
+        index=feature.index,
+        n_firing=len(firing),
+        n_contexts=sum(bool(row.any()) for row in rows),
+        density=len(firing) / n_tokens,
+        max_activation=float(firing.max()) if len(firing) else 0.0,
+        mean_activation=float(firing.mean()) if len(firing) else 0.0,
+        histogram=_histogram(firing),
+        examples=pack_examples(_examples(rows, firing)),
+    )
+
+
+def _histogram(firing: NDArray[np.float32]) -> bytes:
+    if not len(firing):
+        return b""
+    bins = np.floor(4 * np.log2(firing)).astype(int)
+    return pack_histogram(int(bins.min()), np.bincount(bins - bins.min()))
+
+
+def _examples(
+    rows: Sequence[NDArray[np.float32]], firing: NDArray[np.float32], top: int = 6, each: int = 2
+) -> Examples:
+    """The ``top`` contexts, then ``each`` per quarter of the firing activations, strongest quarter first."""
+    ranked = sorted((i for i, row in enumerate(rows) if row.any()), key=lambda i: (-float(rows[i].max()), i))
+    shown = [(i, 0) for i in ranked[:top]]
+    edges = np.quantile(firing, [0.75, 0.5, 0.25]) if len(firing) else np.zeros(3)
+    for band in range(1, 5):
+        inside = [i for i in ranked[top:] if int(np.sum(rows[i].max() < edges)) == band - 1]
+        shown += [(i, band) for i in inside[:each]]
+    positions = [np.flatnonzero(rows[i]) for i, _ in shown]
+    return Examples(
+        contexts=np.array([i for i, _ in shown], np.uint32),
+        bands=np.array([band for _, band in shown], np.uint8),
+        peaks=np.array([int(rows[i].argmax()) for i, _ in shown], np.uint16),
+        ends=np.cumsum([len(p) for p in positions], dtype=np.int64),
+        positions=np.concatenate([*positions, np.empty(0, np.int64)]),
+        values=np.concatenate([*(rows[i][p] for (i, _), p in zip(shown, positions, strict=True)), np.empty(0, "f4")]),
+    )
+
+
+def _contexts(run: Run, texts: Sequence[Sequence[int]], tokens: Tokens, cited: dict[int, set[int]]) -> list[Context]:
+    return [
+        Context(
+            run=run,
+            number=number,
+            document_id=f"doc-{number // 4}",
+            document_source="letters/<b>1912</b>" if number % 5 == 0 else "letters/1913",
+            offset=64 * (number % 4),
+            token_ids=pack_ids(ids),
+            text="".join(tokens.running(ids)),
+            features=pack_ids(sorted(cited.get(number, ()))),
+        )
+        for number, ids in enumerate(texts)
+    ]
+
+
+def _ranked(rng: np.random.Generator, n: int, size: int, best: float, but: int | None = None) -> Ranked:
+    ids = rng.choice([i for i in range(n) if i != but], size, replace=False)
+    return Ranked(ids.astype(np.uint32), np.linspace(best, best / 2, size).astype(np.float32))
+
+
+def _digest(kind: str, name: str) -> str:
+    return f"{kind}-{name}".encode().hex().ljust(64, "0")[:64]

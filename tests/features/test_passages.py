@@ -1,0 +1,89 @@
+"""Examples as they are read."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.passages import LEVELS, alone, excerpt, level, whole
+from features.store.examples import Example
+from features.vocabulary import Tokens
+
+BYTES = [b"<bos>"] + [bytes([b]) for b in range(256)] + [b" word", b"\n", b" "]
+TOKENS = Tokens(b"".join(BYTES), np.cumsum([len(b) for b in BYTES]).astype(np.uint32), frozenset([0]), "")
+
+
+def example(peak: int, values: dict[int, float]) -> Example:
+    positions = sorted(values)
+    return Example(0, 0, peak, np.array(positions, np.uint16), np.array([values[p] for p in positions], np.float32))
+
+
+def ids(text: str) -> np.ndarray:
+    return np.array([b + 1 for b in text.encode()], np.uint32)
+
+
+def test_text_between_firing_tokens_is_one_piece() -> None:
+    passage = excerpt(TOKENS, ids("abcdef"), example(2, {2: 4.0, 4: 1.0}), 4.0)
+    assert [(p.lead + p.text, p.level) for p in passage.pieces] == [
+        ("ab", 0),
+        ("c", LEVELS),
+        ("d", 0),
+        ("e", 4),
+        ("f", 0),
+    ]
+    assert [p.peak for p in passage.pieces] == [False, True, False, False, False]
+    assert not passage.cut_before
+    assert not passage.cut_after
+
+
+def test_an_excerpt_cuts_around_the_peak_and_says_so() -> None:
+    passage = excerpt(TOKENS, ids("abcdefghij"), example(5, {5: 1.0}), 1.0, (3, 2))
+    assert "".join(p.text for p in passage.pieces) == "cdefgh"
+    assert passage.cut_before
+    assert passage.cut_after
+
+
+@given(st.text(st.sampled_from("aé語🙂 "), min_size=1, max_size=30), st.data())
+def test_excerpts_never_break_a_character(text: str, data: st.DataObject) -> None:
+    row = ids(text)
+    peak = data.draw(st.integers(0, len(row) - 1))
+    around = data.draw(st.tuples(st.integers(1, 8), st.integers(0, 8)))
+    shown = "".join(p.lead + p.text for p in excerpt(TOKENS, row, example(peak, {peak: 1.0}), 1.0, around).pieces)
+    assert "\ufffd" not in shown
+    assert shown in text
+    assert shown
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_the_whole_context_is_the_whole_text(raw: bytes, data: st.DataObject) -> None:
+    row = np.frombuffer(raw, np.uint8).astype(np.uint32) + 1
+    peak = data.draw(st.integers(0, len(row) - 1))
+    passage = whole(TOKENS, row, example(peak, {peak: 1.0}), 1.0)
+    assert "".join(p.lead + p.text for p in passage.pieces) == raw.decode("utf-8", "replace")
+    assert sum(p.peak for p in passage.pieces) == 1
+
+
+def test_tips_name_token_id_position_and_value() -> None:
+    row = np.array([0, 257, 0xE8 + 1], np.uint32)
+    tips = [p.tip for p in whole(TOKENS, row, example(1, {1: 2.5}), 2.5).pieces]
+    assert tips == [
+        "“<bos>” · id 0 · position 0 · 0",
+        "“ word” · id 257 · position 1 · 2.50",
+        "“⟨E8⟩” · id 233 · position 2 · 0",
+    ]
+
+
+def test_special_tokens_are_marked() -> None:
+    (piece, _) = excerpt(TOKENS, np.array([0, 257], np.uint32), example(1, {1: 1.0}), 1.0).pieces
+    assert piece.special
+    assert piece.level == 0
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.0, 0), (1e-9, 1), (0.5, 8), (1.0, 16), (1.01, 16), (-1.0, 0)])
+def test_levels(value: float, expected: int) -> None:
+    assert level(value, 1.0) == expected
+
+
+def test_pieces_of_characters_alone_show_their_bytes() -> None:
+    assert alone(TOKENS, [0xE8 + 1, 0xAA + 1]) == "⟨E8 AA⟩"
+    assert alone(TOKENS, [9999]) == ""

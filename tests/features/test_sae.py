@@ -1,0 +1,63 @@
+"""An SAE's page, its figures, and a run's page."""
+
+import json
+from typing import Any
+
+from django.test import Client
+
+from jobs.models import Job
+from tests import factories
+from tests.factories import World
+
+SAE = "/saes/tiny-lm-l6/"
+
+
+def test_it_says_what_the_sae_is_and_how_good_the_run(world: World, client_in: Client) -> None:
+    page = client_in.get(SAE).content.decode()
+    for fact in ("topk, k = 8", "resid_post, layer 6 of 12", "64 → 24", world.sae.digest, "0.830", "2.13.0"):
+        assert fact in page
+    assert "plotly/plotly.min.js" in page
+    assert len(client_in.get(SAE).context["rows"]) == 10
+
+
+def test_the_newest_run_is_shown_unless_another_is_chosen(world: World, client_in: Client) -> None:
+    newer = factories.make_run(world.sae, factories.make_corpus("other"), valid=False, why_not_valid="it <i>failed</i>")
+    shown = client_in.get(SAE)
+    assert shown.context["run"] == newer
+    assert "It &lt;i&gt;failed&lt;/i&gt;" in shown.content.decode()
+    older = client_in.get(f"{SAE}?run={world.run.pk}")
+    assert older.context["run"] == world.run
+    assert f"/features/?run={world.run.pk}" in older.content.decode()
+    assert "NOT VALID FOR THIS MODEL" not in older.content.decode()
+
+
+def test_an_sae_without_a_run_says_what_to_do(world: World, client_in: Client) -> None:
+    factories.make_sae(world.model, "unread")
+    page = client_in.get("/saes/unread/").content.decode()
+    assert "/jobs/new/" in page
+    assert "plotly" not in page
+    assert client_in.get("/saes/unread/features/").status_code == 200
+    assert client_in.get("/saes/unread/plots/density.json").status_code == 404
+
+
+def test_plots_are_json_of_the_run(world: World, client_in: Client) -> None:
+    answer = client_in.get(f"{SAE}plots/scatter.json?run={world.run.pk}")
+    assert answer["Content-Type"] == "application/json"
+    assert "private" in answer["Cache-Control"]
+    assert json.loads(answer.content)["data"][0]["type"] == "scatter"
+    assert client_in.get(f"{SAE}plots/other.json").status_code == 404
+
+
+def test_the_page_costs_the_same_for_any_number_of_features(
+    world: World, client_in: Client, django_assert_num_queries: Any
+) -> None:
+    client_in.get(SAE)
+    with django_assert_num_queries(7):  # session, user, SAE, run, ten activities, their contexts, runs to choose from
+        client_in.get(SAE)
+
+
+def test_a_run_page_shows_provenance_and_its_jobs(world: World, client_in: Client) -> None:
+    job = Job.objects.create(settings={}, run=world.run, state=Job.State.DONE)
+    page = client_in.get(world.run.get_absolute_url()).content.decode()
+    for fact in ("0123456789ab", "cpu (x86_64)", "float32", world.corpus.digest, "CC0-1.0", f'"/jobs/{job.pk}/"'):
+        assert fact in page

@@ -1,0 +1,123 @@
+"""The table of features: paging, filters, search, hostile text."""
+
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from django.test import Client
+
+from features.listing import ORDERS
+from features.models import Activity
+from features.views import browse
+from tests.factories import DEAD, DENSE, HOSTILES, NAMED, TIED, TIED_TOO, World
+
+TABLE = "/saes/tiny-lm-l6/features/"
+
+
+def indexes(answer: Any) -> list[int]:
+    return [row.activity.index for row in answer.context["rows"]]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_following_next_shows_every_feature_once_and_previous_leads_back(
+    order: str, world: World, client_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browse, "ROWS", 5)
+    pages, query = [], f"order={order}"
+    while query:
+        answer = client_in.get(f"{TABLE}?{query}")
+        pages.append(indexes(answer))
+        query, back = answer.context["next"], answer.context["previous"]
+    column, descends = ORDERS[order]
+    rows = sorted(Activity.objects.all(), key=lambda a: a.index, reverse=order == "-index")
+    rows.sort(key=lambda a: float(getattr(a, column)), reverse=descends)
+    assert [index for page in pages for index in page] == [a.index for a in rows]
+    for expected in reversed(pages[:-1]):
+        answer = client_in.get(f"{TABLE}?{back}")
+        assert indexes(answer) == expected
+        back = answer.context["previous"]
+    assert not back
+
+
+def test_features_that_tie_stand_by_index(world: World, client_in: Client) -> None:
+    shown = indexes(client_in.get(f"{TABLE}?order=-density"))
+    assert shown.index(TIED_TOO) == shown.index(TIED) + 1
+
+
+def test_links_of_a_page_keep_its_filters(world: World, client_in: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browse, "ROWS", 3)
+    answer = client_in.get(f"{TABLE}?state=alive&density_max=90&order=-max&run={world.run.pk}")
+    kept = parse_qs(answer.context["next"])
+    assert kept.pop("after")
+    assert kept == {"state": ["alive"], "density_max": ["90"], "order": ["-max"], "run": [str(world.run.pk)]}
+
+
+def test_filters(world: World, client_in: Client) -> None:
+    assert indexes(client_in.get(f"{TABLE}?state=dead")) == [DEAD]
+    assert DEAD not in indexes(client_in.get(f"{TABLE}?state=alive"))
+    assert DENSE in indexes(client_in.get(f"{TABLE}?state=dense"))
+    low, high = 2.0, 10.0
+    wanted = [a.index for a in Activity.objects.order_by("index") if low / 100 <= a.density <= high / 100]
+    assert indexes(client_in.get(f"{TABLE}?density_min={low}&density_max={high}")) == wanted
+    assert 0 < len(wanted) < 24
+
+
+def test_search_finds_labels_numbers_and_example_text(world: World, client_in: Client) -> None:
+    assert indexes(client_in.get(f"{TABLE}?q=by+Ada")) == [NAMED]
+    assert 13 in indexes(client_in.get(f"{TABLE}?q=13"))
+    assert HOSTILES in indexes(client_in.get(f"{TABLE}?q=alert(1)"))
+    nothing = client_in.get(f"{TABLE}?q=no+such+words+anywhere")
+    assert "No feature of this run matches" in nothing.content.decode()
+
+
+def test_what_is_wrong_is_said_and_the_rest_holds(world: World, client_in: Client) -> None:
+    answer = client_in.get(f"{TABLE}?density_min=abc&state=dead&order=sideways")
+    page = answer.content.decode()
+    assert "Enter a number" in page
+    assert 'value="abc"' in page
+    assert indexes(answer) == [DEAD]
+    crossed = client_in.get(f"{TABLE}?density_min=50&density_max=2").content.decode()
+    assert "Must not be below 50 %" in crossed
+
+
+@pytest.mark.parametrize("cursor", ["after=nonsense", "before=%00", "after=bmFu", "q=%00"])
+def test_a_damaged_address_shows_the_first_page(cursor: str, world: World, client_in: Client) -> None:
+    answer = client_in.get(f"{TABLE}?{cursor}")
+    assert answer.status_code == 200
+    assert indexes(answer)[0] == 0
+
+
+def test_htmx_gets_the_table_alone(world: World, client_in: Client) -> None:
+    part = client_in.get(TABLE, headers={"HX-Request": "true"}).content.decode()
+    assert part.lstrip().startswith('<div id="table"')
+    assert "<html" not in part
+    whole = client_in.get(TABLE)
+    assert part.strip() in whole.content.decode()
+    assert "HX-Request" in whole["Vary"]
+
+
+def test_hostile_tokens_and_labels_are_text(world: World, client_in: Client) -> None:
+    page = client_in.get(TABLE).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "\u202e" not in page
+    assert "U+202E" in page
+
+
+def test_a_rules_label_never_looks_like_a_persons(world: World, client_in: Client) -> None:
+    page = client_in.get(TABLE).content.decode()
+    rule = page[page.index("“ river”") :]
+    assert "rule: token · 9/11 held-out" in rule[:400]
+    person = page[page.index("cities, by Ada") :]
+    assert "rule:" not in person[:120]
+    assert '<span class="badge person">ada</span>' in person[:120]
+
+
+def test_queries_do_not_grow_with_rows(
+    world: World, client_in: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    client_in.get(TABLE)
+    for rows in (2, 50):
+        monkeypatch.setattr(browse, "ROWS", rows)
+        with django_assert_num_queries(7):  # session, user, SAE, run, activities, count, contexts
+            client_in.get(TABLE)
