@@ -17,7 +17,7 @@ def provenance(device: str) -> dict[str, Any]:
     return code_version() | {
         "packages": package_versions(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "device": device_name(device),
         "threads": torch.get_num_threads(),
     }
