@@ -45,6 +45,13 @@ class ExtractionForm(forms.Form):
     top = _whole("Top", 1, 200, initial=24, help_text="Strongest examples kept per feature.")
     seed = _whole("Seed", 0, 2**31 - 1, initial=0, help_text="The same seed gives the same run.")
 
+    skip_first = _whole(
+        "Skip first",
+        0,
+        64,
+        required=False,
+        help_text="Positions at the start of each window to leave out, where the model parks its attention.",
+    )
     layer = _whole("Layer", 0, 9999, required=False, help_text="From 0. Empty: as the SAE's files say.")
     hook = forms.RegexField(
         r"^[A-Za-z][\w.]*\Z",
@@ -101,7 +108,7 @@ class ExtractionForm(forms.Form):
 
     @property
     def advanced_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in ("layer", "hook", "k", "device")]
+        return [self[name] for name in ("skip_first", "layer", "hook", "k", "device")]
 
     @property
     def paths_used(self) -> bool:
@@ -181,6 +188,7 @@ class ExtractionForm(forms.Form):
             context=data["context"],
             top=data["top"],
             seed=data["seed"],
+            skip_first=data["skip_first"] or 0,
             layer=data["layer"],
             hook=data["hook"] or None,
             k=data["k"],

@@ -8,7 +8,7 @@ from jobs.models import Job
 
 T = TypeVar("T")
 BEAT_SECONDS = 0.5
-Watch = Callable[[str, int, int], None]  # stage, done, total: for a terminal that runs the job itself
+Watch = Callable[[str, int, int], object]  # stage, done, total: for a terminal that runs the job itself
 
 
 class Stopped(Exception):

@@ -66,7 +66,7 @@ def register_model(model: LoadedModel) -> LanguageModel:
 
 def register_sae(sae: SAE, source: str, model: LanguageModel) -> tuple[SAERow, bool]:
     hook, layer = sae.hook_point()
-    name = f"{model.name} · layer {layer} · {hook} · {sae.d_sae:,} features"
+    name = f"{model.name} · L{layer} {hook} · {sae.d_sae:,}"
     return SAERow.objects.get_or_create(
         digest=sae.digest,
         model=model,

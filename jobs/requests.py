@@ -9,7 +9,8 @@ class ExtractionRequest:
     """``model``, ``sae`` and ``corpus`` are slugs of what is registered, or places that the worker can read.
 
     ``tokens``: read at most about so many (None: all). ``context``: tokens per window. ``top``: examples kept per
-    feature. ``layer``, ``hook`` and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ...
+    feature. ``skip_first``: positions at the start of each window that are left out of statistics. ``layer``, ``hook``
+    and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ...
     """
 
     model: str
@@ -19,6 +20,7 @@ class ExtractionRequest:
     context: int = 128
     top: int = 24
     seed: int = 0
+    skip_first: int = 0
     layer: int | None = None
     hook: str | None = None
     k: int | None = None

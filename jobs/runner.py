@@ -57,7 +57,9 @@ def run(job_id: int, worker: str, watch: Watch | None = None) -> None:
 
 def _extract(job: Job, progress: Progress) -> Run:
     request = ExtractionRequest(**job.settings)
-    asked = ExtractionSettings(context=request.context, top=request.top, seed=request.seed)
+    asked = ExtractionSettings(
+        context=request.context, top=request.top, seed=request.seed, skip_first=request.skip_first
+    )
     device = _device(request.device)
     torch.manual_seed(request.seed)
 
@@ -71,7 +73,7 @@ def _extract(job: Job, progress: Progress) -> Run:
     progress.stage("loading the model")
     source, revision = model_source(request)
     model = load_model(source, revision=revision, device=device)
-    capture = Capture(model, hook, layer)
+    capture = Capture(model, hook, layer, asked.skip_first)
     check_fit(sae, capture)
 
     identity = _identity(model, sae, facts, request)

@@ -4,7 +4,7 @@ import os
 import tempfile
 
 # Before the real settings are read: they make their secret key in this folder.
-os.environ.setdefault("FEATURESCOPE_VAR", tempfile.mkdtemp(prefix="featurescope-tests-"))
+os.environ["FEATURESCOPE_VAR"] = tempfile.mkdtemp(prefix="featurescope-tests-")
 
 from interp_site.settings import *  # noqa: F403
 

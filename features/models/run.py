@@ -32,7 +32,7 @@ class Run(models.Model):
     n_contexts = models.PositiveBigIntegerField()
     n_tokens = models.PositiveBigIntegerField(help_text="unmasked tokens: the denominator of every density")
     n_special = models.PositiveBigIntegerField(help_text="special tokens, masked")
-    n_sinks = models.PositiveBigIntegerField(help_text="high-norm sink tokens, masked")
+    n_sinks = models.PositiveBigIntegerField(help_text="sink tokens, masked: of high norm, or at a skipped position")
     n_alive = models.PositiveIntegerField(help_text="features that fired at least once")
     n_dense = models.PositiveIntegerField(help_text="features that fired on more than 1 % of tokens")
 

@@ -72,11 +72,23 @@ def density_scatter(index: NDArray[np.integer], density: NDArray[np.floating], m
         ],
         "layout": {
             "xaxis": {"type": "log", "title": {"text": "density: share of tokens"}, "tickformat": "~%", "dtick": 1},
-            "yaxis": {"type": "log", "title": {"text": "maximum activation"}, "dtick": "D2"},
+            "yaxis": {
+                "type": "log",
+                "title": {"text": "maximum activation"},
+                "tickvals": _one_two_five(maximum[alive]),
+            },
             "hovermode": "closest",
             "showlegend": False,
         },
     }
+
+
+def _one_two_five(values: NDArray[np.floating]) -> list[float]:
+    """1, 2, 5, 10, 20 ... around ``values``: Plotly's own labels for a log axis say 2 where they mean 20."""
+    if not len(values):
+        return [1.0]
+    decades = range(int(np.floor(np.log10(values.min()))), int(np.ceil(np.log10(values.max()))) + 1)
+    return [float(f"{step}e{decade}") for decade in decades for step in (1, 2, 5)]
 
 
 def typed(values: NDArray[np.generic]) -> dict[str, str]:

@@ -38,8 +38,13 @@ def prepare(owner: User, tokens: int | None = None) -> Run:
 
 
 def request(corpus: Path, tokens: int | None = None) -> ExtractionRequest:
-    """The demo's text is about 295,000 tokens that the SAE was not trained on."""
-    return ExtractionRequest(model=MODEL, sae=str(SAE_FOLDER), corpus=str(corpus), tokens=tokens, context=CONTEXT)
+    """The demo's text is about 295,000 tokens that the SAE was not trained on.
+
+    SmolLM2 treats the first position of a window apart, whatever stands there, so it is left out.
+    """
+    return ExtractionRequest(
+        model=MODEL, sae=str(SAE_FOLDER), corpus=str(corpus), tokens=tokens, context=CONTEXT, skip_first=1
+    )
 
 
 def build_corpus() -> Path:

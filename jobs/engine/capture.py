@@ -40,10 +40,11 @@ class Capture:
 
     Special tokens stay in the input and are masked by id, padding by position, and sinks, tokens whose norm exceeds
     ten times the median norm, by ``sink_threshold``. The threshold is set once per run from the first contexts of
-    the corpus, so it depends on neither batch size nor shards.
+    the corpus, so it depends on neither batch size nor shards. The first ``skip_first`` positions of every context
+    count as sinks, too: many models park attention there, whatever the token.
     """
 
-    def __init__(self, model: LoadedModel, hook: str, layer: int) -> None:
+    def __init__(self, model: LoadedModel, hook: str, layer: int, skip_first: int = 0) -> None:
         if not 0 <= layer < model.n_layers:
             raise SettingsError(
                 f"Layer {layer} does not exist in {model.name}: it has {model.n_layers} layers, "
@@ -53,7 +54,7 @@ class Capture:
             self._module, self._side = model.engine.resolve_point(hook, layer)
         except Exception as error:  # interp-engine raises many kinds; each says why in words
             raise SettingsError(f"The hook point {hook} of layer {layer} is not in {model.name}: {error}") from error
-        self.model, self.hook, self.layer = model, hook, layer
+        self.model, self.hook, self.layer, self.skip_first = model, hook, layer, skip_first
         self.sink_threshold = float("inf")
         self._special = torch.tensor(sorted(model.special_ids), dtype=torch.long, device=model.device)
 
@@ -80,7 +81,9 @@ class Capture:
         real = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
         x = self._forward(token_ids)
         special = torch.isin(token_ids, self._special) & real
-        sinks = (x.norm(dim=-1) > self.sink_threshold) & real & ~special
+        sinks = x.norm(dim=-1) > self.sink_threshold
+        sinks[:, : self.skip_first] = True
+        sinks &= real & ~special
         mask = real & ~special & ~sinks
         return Batch(contexts, token_ids, lengths, x, mask, int(special.sum()), int(sinks.sum()))
 

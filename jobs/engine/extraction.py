@@ -21,19 +21,21 @@ class ExtractionSettings:
     """``top``: examples kept from the highest maxima; ``per_band``: from each quarter of the activations below.
 
     ``reservoir``: contexts sampled per feature and octave, from which the bands are filled. ``batch``: contexts per
-    forward pass. ``shard``: contexts per shard state.
+    forward pass. ``shard``: contexts per shard state. ``skip_first`` is Capture's.
     """
 
     context: int = 128
     top: int = 24
     per_band: int = 4
     reservoir: int = 8
+    skip_first: int = 0
     batch: int = 16
     shard: int = 512
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits = {"context": (2, MAX_CONTEXT), "top": (1, 1000), "seed": (0, (1 << 31) - 1)}
+        limits["skip_first"] = (0, self.context - 1)
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} must be from {low} to {high}, not {getattr(self, name)}.")

@@ -1,6 +1,7 @@
 """Extraction against brute force over the whole activation matrix: ties, masked tokens and repeated texts included."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,15 +76,15 @@ def test_captured_activations_are_the_hidden_states_of_transformers(
     tiny_folder: Path, seen: list[Seen], tiny_model: LoadedModel
 ):
     model = AutoModelForCausalLM.from_pretrained(tiny_folder / "model")
-    captured = [model.model.layers[tiny.HOOK_LAYER].register_forward_hook(lambda m, i, o: outputs.append(o))]
-    outputs: list[torch.Tensor] = []
+    outputs: list[Any] = []
+    captured = model.model.layers[tiny.HOOK_LAYER].register_forward_hook(lambda m, i, o: outputs.append(o))
     for one in seen:
         outputs.clear()
         with torch.no_grad():
             model(torch.from_numpy(one.context.token_ids.astype(np.int64))[None])
         out = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
         np.testing.assert_allclose(one.x, out.reshape(one.x.shape).numpy(), rtol=1e-4, atol=1e-4)
-    captured[0].remove()
+    captured.remove()
 
 
 def test_the_mask_leaves_out_special_tokens_and_sinks_and_counts_them(
@@ -204,3 +205,13 @@ def test_an_sae_of_another_width_is_refused(capture: Capture, tmp_path: Path):
 def test_a_layer_that_does_not_exist_is_refused(tiny_model: LoadedModel):
     with pytest.raises(SettingsError, match="Layer 7 does not exist in model: it has 2 layers, 0 to 1"):
         Capture(tiny_model, "resid_post", 7)
+
+
+def test_skipped_positions_are_masked_and_counted_as_sinks(tiny_model: LoadedModel, contexts: list[Context]):
+    plain = Capture(tiny_model, "resid_post", tiny.HOOK_LAYER)
+    skipping = Capture(tiny_model, "resid_post", tiny.HOOK_LAYER, skip_first=2)
+    before, after = plain.run(contexts[:8]), skipping.run(contexts[:8])
+    assert not after.mask[:, :2].any()
+    assert torch.equal(after.mask[:, 2:], before.mask[:, 2:])
+    assert after.n_sinks == int(before.mask[:, :2].sum())
+    assert after.n_special == before.n_special

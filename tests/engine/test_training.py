@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,16 @@ from jobs.engine.saes import load_sae
 from jobs.engine.training import TrainingSettings, train
 from tests.engine import tiny
 
-SMALL = {"d_sae": 96, "k": 8, "batch": 256, "reuse": 10, "buffer": 4096, "lr": 5e-3, "warmup": 20, "context": 32}
+SMALL: dict[str, Any] = {
+    "d_sae": 96,
+    "k": 8,
+    "batch": 256,
+    "reuse": 10,
+    "buffer": 4096,
+    "lr": 5e-3,
+    "warmup": 20,
+    "context": 32,
+}
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,12 @@ from tests import factories
 MakeJob = Callable[..., Job]
 
 
+@pytest.fixture(autouse=True)
+def var_dir(settings: Any, tmp_path: Path) -> None:
+    """Each test writes shards into a folder of its own: job numbers come again from test to test."""
+    settings.VAR_DIR = tmp_path / "var"
+
+
 @pytest.fixture
 def owner(db: None) -> User:
     return factories.make_user("owner")

@@ -29,7 +29,8 @@ def extract(folder: Path, **changes: Any) -> dict[str, Any]:
     options = {"model": folder / "model", "sae": folder / "sae", "corpus": folder / "corpus.jsonl"} | changes
     options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     call_command("extract", context=CONTEXT, top=TOP, local=True, json=True, stdout=out, **options)
-    return json.loads(out.getvalue().splitlines()[-1])
+    facts: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
+    return facts
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ class Command(BaseCommand):
         parser.add_argument("--context", type=int, default=128, help="tokens in a window (default: 128)")
         parser.add_argument("--top", type=int, default=24, help="top examples of each feature (default: 24)")
         parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument(
+            "--skip-first", type=int, default=0, help="positions of each window to leave out (default: 0)"
+        )
         parser.add_argument("--layer", type=int, help="where the SAE reads, if its files do not say")
         parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
         parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")

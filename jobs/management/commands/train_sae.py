@@ -30,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--held-out", required=True, help="text to measure on, none of it in --corpus")
         parser.add_argument("--layer", type=int, required=True)
         parser.add_argument("--hook", default="resid_post")
+        parser.add_argument("--skip-first", type=int, default=0, help="positions of each window to leave out")
         parser.add_argument("--out", type=Path, required=True, help="the folder to make; it must not exist")
         for setting in fields(TrainingSettings):
             kind = type(setting.default)
@@ -54,7 +55,7 @@ class Command(BaseCommand):
 
         facts = {name: corpus_facts(options[name]) for name in ("corpus", "held_out")}
         model = load_model(options["model"])
-        capture = Capture(model, options["hook"], options["layer"])
+        capture = Capture(model, options["hook"], options["layer"], options["skip_first"])
         texts = {
             name: list(cut_contexts(read_corpus(options[name]), model.tokenize, settings.context)) for name in facts
         }
@@ -64,7 +65,12 @@ class Command(BaseCommand):
         record = {
             "settings": asdict(settings),
             "model": {"name": model.name, "weights": model.weights_digest, "tokenizer": model.tokenizer_digest},
-            "hook": {"name": options["hook"], "layer": options["layer"], "sink_threshold": capture.sink_threshold},
+            "hook": {
+                "name": options["hook"],
+                "layer": options["layer"],
+                "sink_threshold": capture.sink_threshold,
+                "skip_first": capture.skip_first,
+            },
             "corpus": asdict(facts["corpus"]) | {"n_tokens": _n_tokens(texts["corpus"])},
             "held_out": asdict(facts["held_out"]) | {"n_tokens": _n_tokens(texts["held_out"])},
             "seconds": round(time.monotonic() - started, 1),

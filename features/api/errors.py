@@ -1,0 +1,36 @@
+"""What goes wrong is said as ``{"detail": sentence}``, with the status that fits."""
+
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, ValidationError
+
+from features.evidence import NotFound
+from features.listing import ListingError
+
+NOT_SIGNED_IN = "Sign in, or send an API key in the header X-API-Key."
+
+
+def explain_errors(api: NinjaAPI) -> None:
+    """Teach ``api`` the answers to the errors that its views raise."""
+
+    def say(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
+        return api.create_response(request, {"detail": sentence}, status=status)
+
+    @api.exception_handler(AuthenticationError)
+    def not_signed_in(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+        response = say(request, 401, NOT_SIGNED_IN)
+        response["WWW-Authenticate"] = "Bearer"
+        return response
+
+    @api.exception_handler(NotFound)
+    def not_found(request: HttpRequest, error: NotFound) -> HttpResponse:
+        return say(request, 404, str(error))
+
+    @api.exception_handler(ListingError)
+    def makes_no_sense(request: HttpRequest, error: ListingError) -> HttpResponse:
+        return say(request, 422, str(error))
+
+    @api.exception_handler(ValidationError)
+    def not_of_its_type(request: HttpRequest, error: ValidationError) -> HttpResponse:
+        first = error.errors[0]
+        return say(request, 422, f"{first['loc'][-1]}: {first['msg']}.")

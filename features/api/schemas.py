@@ -1,0 +1,140 @@
+"""What the API sends. Numbers are plain JSON numbers; a float32 is sent with all digits of its exact value."""
+
+import math
+from datetime import datetime
+from typing import Annotated, Any
+
+from ninja import Field, Schema
+from pydantic import BeforeValidator
+
+from features.listing import ORDERS
+
+# JSON has no NaN: a figure that could not be computed is null.
+Figure = Annotated[float | None, BeforeValidator(lambda v: v if v is not None and math.isfinite(v) else None)]
+
+
+class ModelOut(Schema):
+    slug: str
+    name: str
+
+
+class RunOut(Schema):
+    id: int
+    n_tokens: int = Field(description="unmasked tokens: the denominator of every density")
+    explained_variance: Figure
+    l0: Figure
+    valid: bool
+    why_not_valid: str
+    created_at: datetime
+
+
+class SAEOut(Schema):
+    slug: str
+    name: str
+    model: ModelOut
+    architecture: str
+    hook: str
+    layer: int
+    d_in: int
+    d_sae: int
+    k: int | None
+    digest: str = Field(description="sha256 of the weights")
+    run: RunOut | None = Field(description="the newest run; null before the first")
+
+
+class SAEDetailOut(SAEOut):
+    training: dict[str, Any] = Field(description="the training record kept beside the weights")
+
+
+class FeatureQuery(Schema):
+    order: str = Field("index", json_schema_extra={"enum": list(ORDERS)})
+    min_density: float | None = Field(None, description="share of tokens, from 0 to 1")
+    max_density: float | None = Field(None, description="share of tokens, from 0 to 1")
+    q: str = Field("", description="what the label, the number or the text of an example contains")
+    after: str = Field("", description="`next` of the page before")
+    limit: int = Field(50, ge=1, le=500)
+    run: int | None = Field(None, description="a run of this SAE; the newest if not given")
+
+
+class FeatureRow(Schema):
+    index: int
+    label: str | None
+    density: float = Field(description="share of the run's unmasked tokens on which the feature fires")
+    max_activation: float
+    n_contexts: int = Field(description="contexts in which the feature fires")
+
+
+class FeaturePage(Schema):
+    items: list[FeatureRow]
+    next: str | None = Field(description="send it as `after` for the next page; null at the end")
+
+
+class LabelOut(Schema):
+    text: str
+    source: str = Field(description="person, or rule: found by a rule that was checked on held-out examples")
+    rule: str
+    precision: float | None = Field(description="share of held-out examples on which the rule holds")
+    n_held_out: int | None
+    author: str | None
+
+
+class HistogramOut(Schema):
+    edges: list[float] = Field(description="one more than counts; four bins per octave")
+    counts: list[int]
+
+
+class EffectOut(Schema):
+    token: str
+    token_id: int
+    value: float
+
+
+class LogitsOut(Schema):
+    top: list[EffectOut]
+    bottom: list[EffectOut]
+
+
+class NeighbourOut(Schema):
+    index: int
+    cosine: float
+    label: str | None
+
+
+class DocumentOut(Schema):
+    id: str
+    source: str
+
+
+class ExampleOut(Schema):
+    context_id: int = Field(description="the context's place in the corpus, from 0")
+    band: str = Field(description="top, or the quarter of the feature's activations that its maximum lies in")
+    max_value: float
+    peak: int = Field(description="position of the maximum, from 0")
+    token_ids: list[int]
+    tokens: list[str]
+    values: list[float] = Field(description="the activation of each token; 0 where it does not fire")
+    document: DocumentOut
+
+
+class FeatureOut(Schema):
+    sae: str
+    index: int
+    label: LabelOut | None
+    run: int
+    density: float
+    n_tokens: int = Field(description="the run's unmasked tokens: the denominator of density")
+    n_contexts: int = Field(description="contexts in which the feature fires")
+    n_contexts_total: int = Field(description="contexts that the run read")
+    n_firing: int = Field(description="unmasked tokens on which the feature fires")
+    max_activation: float
+    mean_activation: float = Field(description="over the tokens on which it fires")
+    valid: bool = Field(description="false where the run's quality says that SAE and model do not belong together")
+    why_not_valid: str
+    histogram: HistogramOut
+    logits: LogitsOut
+    neighbours: list[NeighbourOut]
+    examples: list[ExampleOut]
+
+
+class Problem(Schema):
+    detail: str
