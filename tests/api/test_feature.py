@@ -1,0 +1,146 @@
+"""One feature over REST: everything it says, against what is stored."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from features.models import Activity, Context
+from features.store.contexts import unpack_ids
+from features.store.examples import BANDS, unpack_examples
+from features.store.histogram import unpack_histogram
+from features.store.ranked import unpack_ranked
+from features.vocabulary import tokens_of
+from tests import factories
+from tests.factories import DEAD, HOSTILES, NAMED, SPLITS, TIED, World
+
+
+def get(client: Client, index: int, **query: Any) -> Any:
+    response = client.get(f"/api/v1/saes/tiny-lm-l6/features/{index}", query)
+    assert response.status_code == 200, response.content
+    return response.json()
+
+
+def test_its_shape_and_its_numbers(client_in: Client, world: World) -> None:
+    for activity in Activity.objects.filter(run=world.run).select_related("feature"):
+        got = get(client_in, activity.index)
+        assert list(got) == [
+            *("sae", "index", "label", "run", "density", "n_tokens", "n_contexts", "n_contexts_total", "n_firing"),
+            *("max_activation", "mean_activation", "valid", "why_not_valid"),
+            *("histogram", "logits", "neighbours", "examples"),
+        ]
+        assert (got["sae"], got["index"], got["run"]) == ("tiny-lm-l6", activity.index, world.run.pk)
+        assert (got["n_tokens"], got["n_contexts_total"]) == (world.run.n_tokens, world.run.n_contexts)
+        assert (got["valid"], got["why_not_valid"]) == (True, "")
+        for name in ("density", "n_contexts", "n_firing", "max_activation", "mean_activation"):
+            assert got[name] == getattr(activity, name)
+        histogram = unpack_histogram(bytes(activity.histogram))
+        assert got["histogram"]["counts"] == histogram.counts.tolist()
+        assert np.array_equal(np.float32(got["histogram"]["edges"]), histogram.edges)
+
+
+def test_its_examples_are_joined_to_their_contexts(client_in: Client, world: World) -> None:
+    tokens = tokens_of(world.model.pk)
+    contexts = {context.number: context for context in Context.objects.filter(run=world.run)}
+    n_shown = 0
+    for activity in Activity.objects.filter(run=world.run):
+        got = get(client_in, activity.index)["examples"]
+        stored = list(unpack_examples(bytes(activity.examples)))
+        assert [example["context_id"] for example in got] == [example.context for example in stored]
+        for sent, kept in zip(got, stored, strict=True):
+            context = contexts[kept.context]
+            ids = unpack_ids(bytes(context.token_ids))
+            assert sent["band"] == BANDS[kept.band]
+            assert sent["token_ids"] == ids.tolist()
+            assert sent["tokens"] == tokens.texts(ids)
+            assert len(sent["values"]) == len(ids)
+            assert np.array_equal(np.float32(sent["values"]), kept.dense(len(ids)))  # every bit survives JSON
+            assert sent["peak"] == kept.peak == int(np.argmax(sent["values"]))
+            assert sent["max_value"] == sent["values"][kept.peak] == kept.max_value
+            assert sent["document"] == {"id": context.document_id, "source": context.document_source}
+            n_shown += 1
+    assert n_shown > 100
+
+
+def test_its_weights_side(client_in: Client, world: World) -> None:
+    feature = Activity.objects.get(run=world.run, index=SPLITS).feature
+    got = get(client_in, SPLITS)
+    tokens = tokens_of(world.model.pk)
+    for side, ranked in zip(("top", "bottom"), unpack_ranked(bytes(feature.logits), 2), strict=True):
+        assert got["logits"][side] == [
+            {"token_id": int(i), "token": tokens.text_of(int(i)), "value": float(v)}
+            for i, v in zip(ranked.ids, ranked.values, strict=True)
+        ]
+    (near,) = unpack_ranked(bytes(feature.neighbours))
+    assert [n["index"] for n in got["neighbours"]] == near.ids.tolist()
+    assert [n["cosine"] for n in got["neighbours"]] == near.values.tolist()
+
+
+def test_labels(client_in: Client, world: World) -> None:
+    assert get(client_in, DEAD)["label"] is None
+    assert get(client_in, NAMED)["label"] == {
+        "text": "cities, by Ada",
+        "source": "person",
+        "rule": "",
+        "precision": None,
+        "n_held_out": None,
+        "author": "ada",
+    }
+    assert get(client_in, TIED)["label"] == {
+        "text": "“ river”",
+        "source": "rule",
+        "rule": "token",
+        "precision": 9 / 11,
+        "n_held_out": 11,
+        "author": None,
+    }
+    named = {n["index"]: n["label"] for i in range(24) for n in get(client_in, i)["neighbours"]}
+    assert named[NAMED] == "cities, by Ada"
+    assert named[DEAD] is None
+
+
+def test_a_dead_feature_invents_nothing(client_in: Client, world: World) -> None:
+    got = get(client_in, DEAD)
+    assert got["examples"] == []
+    assert got["histogram"] == {"edges": [], "counts": []}
+    assert got["density"] == got["max_activation"] == got["n_contexts"] == got["n_firing"] == 0
+    assert len(got["logits"]["top"]) == 10
+
+
+def test_hostile_text_is_data(client_in: Client, world: World) -> None:
+    response = client_in.get(f"/api/v1/saes/tiny-lm-l6/features/{HOSTILES}")
+    assert factories.HOSTILE in response.json()["label"]["text"]
+    assert response["Content-Type"].startswith("application/json")
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_number_of_queries_does_not_grow(client_in: Client, world: World) -> None:
+    get(client_in, DEAD)  # reads the vocabulary, once a process
+    counts = set()
+    for index in (DEAD, NAMED, TIED):
+        with CaptureQueriesContext(connection) as queries:
+            get(client_in, index)
+        counts.add(len([q for q in queries if "features_" in q["sql"]]))
+    assert max(counts) <= 5  # SAE, run, activity, contexts, neighbours' labels
+
+
+@pytest.mark.parametrize("index", ["24", "-1", "99999999999999999999999999"])
+def test_no_such_feature(client_in: Client, index: str) -> None:
+    response = client_in.get(f"/api/v1/saes/tiny-lm-l6/features/{index}")
+    sentence = f"This SAE has no feature {index}: they are numbered from 0 to 23."
+    assert (response.status_code, response.json()) == (404, {"detail": sentence})
+
+
+def test_an_index_is_a_number(client_in: Client) -> None:
+    response = client_in.get("/api/v1/saes/tiny-lm-l6/features/first")
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("index: Input should be a valid integer")
+
+
+@pytest.mark.parametrize("run", ["0", "-5", "99999999999999999999999999"])
+def test_no_such_run(client_in: Client, run: str) -> None:
+    response = client_in.get("/api/v1/saes/tiny-lm-l6/features/1", {"run": run})
+    assert (response.status_code, response.json()) == (404, {"detail": f"This SAE has no run {run}."})
