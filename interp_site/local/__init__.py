@@ -1,0 +1,1 @@
+"""One machine, one command: a Redis, a worker and the web server, started and stopped together."""
