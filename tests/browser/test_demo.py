@@ -1,0 +1,129 @@
+"""The demo as a person meets it: from the address in the terminal to an example that lights up."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import NARROW, ROOT, WIDE
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# `make screenshots` keeps the pictures of the README; any other run only checks that they can be taken.
+KEPT = ROOT / "docs" if os.environ.get("KEEP_SCREENSHOTS") else None
+
+
+def open_sae(page: Page, home: str) -> None:
+    page.goto(home)
+    page.locator("main a[href^='/saes/']").first.click()
+    expect(page).to_have_url(f"{home}saes/{page.url.rstrip('/').split('/')[4]}/")
+
+
+def open_feature(page: Page, home: str) -> None:
+    """By clicks alone: home, the SAE, its features by density, the first of them."""
+    open_sae(page, home)
+    page.locator("main a[href*='/features/']").filter(has_text="eatures").first.click()
+    page.locator("tbody th a").first.click()
+
+
+def test_clicks_lead_from_home_to_a_highlighted_example(page: Page, home: str):
+    open_feature(page, home)
+    peak = page.locator(".example mark.peak").first
+    expect(peak).to_be_visible()
+    assert peak.inner_text().strip() or peak.inner_text()
+    colour = peak.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert colour not in {"rgba(0, 0, 0, 0)", "transparent"}
+
+
+def test_keys_go_to_the_features_beside_it(page: Page, home: str):
+    open_feature(page, home)
+    page.goto(page.url.split("/features/")[0] + "/features/100/")
+    page.keyboard.press("j")
+    expect(page).to_have_url(page.url.split("/features/")[0] + "/features/101/")
+    page.keyboard.press("k")
+    expect(page).to_have_url(page.url.split("/features/")[0] + "/features/100/")
+
+
+def test_an_example_unfolds_to_its_full_context(page: Page, home: str):
+    open_feature(page, home)
+    example = page.locator(".example").first
+    before = len(example.locator(".passage").inner_text())
+    example.get_by_text("Full context").click()
+    expect(example.get_by_text("Fold")).to_be_visible()
+    assert len(example.locator(".passage").inner_text()) >= before
+
+
+def test_the_plots_of_an_sae_are_drawn_and_a_point_opens_its_feature(page: Page, home: str):
+    open_sae(page, home)
+    expect(page.locator(".js-plotly-plot")).to_have_count(2, timeout=20_000)
+    points = page.locator(".js-plotly-plot").nth(1)
+    points.scroll_into_view_if_needed()
+    points.locator(".points path").first.wait_for(timeout=20_000)
+    clicked = points.evaluate("""plot => {
+        plot.emit('plotly_click', {points: [{...plot.calcdata[0][0], customdata: plot.data[0].customdata?.[0],
+                                             pointNumber: 0, pointIndex: 0, curveNumber: 0, data: plot.data[0],
+                                             x: plot.calcdata[0][0].x}]});
+    }""")
+    assert clicked is None
+    page.wait_for_url("**/features/*/")
+
+
+def test_search_narrows_the_table(page: Page, home: str):
+    open_sae(page, home)
+    page.locator("main a[href*='/features/']").filter(has_text="eatures").first.click()
+    page.locator("main input[name=q]").fill("the")
+    page.locator("main input[name=q]").press("Enter")
+    page.wait_for_url("**q=the**")
+    expect(page.locator("tbody tr").first).to_be_visible()
+
+
+def test_a_used_address_says_so(browser: Browser, cookies: list, address: str):
+    with browser.new_context() as stranger:
+        page = stranger.new_page()
+        page.goto(address)
+        expect(page.locator("body")).to_contain_text("make demo")
+        page.goto(address.split("/login/", maxsplit=1)[0] + "/")
+        assert "/login/" in page.url
+
+
+def test_an_extraction_started_in_the_browser_shows_its_progress_and_ends(page: Page, home: str):
+    page.goto(f"{home}jobs/new/")
+    page.locator("[name=tokens]").fill("4096")
+    page.locator("main form button[type=submit]").last.click()
+    page.wait_for_url("**/jobs/*/")
+    expect(page.locator("main")).to_contain_text("done", timeout=120_000)
+
+
+def go(page: Page, home: str, name: str) -> None:
+    if name in {"sae", "features"}:
+        open_sae(page, home)
+        if name == "features":
+            page.goto(page.url + "features/")
+        else:
+            expect(page.locator(".js-plotly-plot")).to_have_count(2, timeout=20_000)
+    elif name == "feature":
+        open_feature(page, home)
+    else:
+        page.goto(home + {"home": "", "jobs": "jobs/", "new": "jobs/new/", "keys": "account/keys/"}[name])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["home", "sae", "features", "feature", "jobs", "new", "keys"])
+def test_pages_are_accessible_and_fit_a_narrow_screen(
+    page: Page, home: str, tmp_path: Path, scheme: Literal["light", "dark"], name: str
+):
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    go(page, home, name)
+    folder = KEPT if KEPT and name in {"sae", "feature"} else tmp_path
+    picture = folder / f"{name}-{scheme}.png"
+    page.screenshot(path=picture)
+    assert picture.stat().st_size > 10_000
+    violations = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{name} is {overflow} px wider than {size['width']} px"
