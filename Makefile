@@ -1,6 +1,6 @@
 # Featurescope. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint postgres bench web worker clean
+.PHONY: help install demo serve test lint postgres bench screenshots web worker clean
 
 BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
@@ -9,7 +9,7 @@ PORT ?= 8000
 QUEUES ?= extract,interactive,default
 
 help:  ## list what there is to do
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.installed  ## make .venv and install into it what a running Featurescope needs
 
@@ -20,7 +20,7 @@ serve: .venv/.installed  ## Redis, a worker and the web server on this machine, 
 	$(MANAGE) serve --port $(PORT)
 
 test: .venv/.installed-dev lint  ## everything that has to pass
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 	$(MAKE) postgres
 
 lint: .venv/.installed-dev  ## style, types, who imports whom, Django's own checks
@@ -32,12 +32,16 @@ lint: .venv/.installed-dev  ## style, types, who imports whom, Django's own chec
 	$(MANAGE) makemigrations --check --dry-run
 
 postgres: .venv/.installed-dev  ## the database's tests once more, on PostgreSQL
-	$(BIN)/python -m tests.postgres -- $(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.postgres -- $(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" \
 		tests/features tests/jobs tests/api
 
 bench: .venv/.installed  ## print the benchmark table, measured on the demo
 	$(MANAGE) demo --no-serve
 	$(MANAGE) bench
+
+screenshots: .venv/.installed-dev  ## take the README's pictures of the demo in var/
+	$(MANAGE) demo --no-serve
+	DEMO_VAR=var KEEP_SCREENSHOTS=1 $(BIN)/pytest tests/browser -k accessible
 
 web: .venv/.installed  ## the web server alone; DATABASE_URL and REDIS_URL say where the rest is
 	$(MANAGE) migrate --verbosity 0

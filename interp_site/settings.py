@@ -43,7 +43,7 @@ def _socket(folder: Path) -> Path:
 
 
 # Everything Featurescope writes: the database, Redis, corpora, shard states, collected static files.
-VAR_DIR = Path(os.environ.get("FEATURESCOPE_VAR", BASE_DIR / "var")).resolve()
+VAR_DIR = Path(os.environ.get("FEATURESCOPE_VAR") or BASE_DIR / "var").resolve()
 
 DEBUG = _flag("DEBUG", False)
 SECRET_KEY = os.environ.get("SECRET_KEY") or _secret_key(VAR_DIR)

@@ -32,11 +32,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
-    """The one-time address that `manage.py demo` prints. DEMO_TOKENS= reads all of the text, as `make demo` does."""
-    folder = tempfile.mkdtemp(prefix="fs-")
-    tokens = os.environ.get("DEMO_TOKENS", "40000")
+    """The one-time address that `manage.py demo` prints: of a demo on fewer tokens, or of the one in DEMO_VAR."""
+    kept = os.environ.get("DEMO_VAR")
+    folder = kept or tempfile.mkdtemp(prefix="fs-")
     command = [sys.executable, "-u", "manage.py", "demo", "--port", str(free_port())]
-    command += ["--tokens", tokens] if tokens else []
+    command += [] if kept else ["--tokens", "40000"]
     # Not the test's own settings and database: this is the site as a person starts it.
     ours = {"FEATURESCOPE_VAR", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -49,7 +49,8 @@ def address() -> Iterator[str]:
     finally:
         site.terminate()
         site.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

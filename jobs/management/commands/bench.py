@@ -111,6 +111,7 @@ def _page(client: Client, url: str, repeats: int) -> tuple[float, int, int]:
     """Median milliseconds, number of queries and bytes of a page, warm."""
     with CaptureQueriesContext(connection) as queries:
         answer = client.get(url)
+    n_queries = len(queries)  # the next request empties the log
     if answer.status_code != 200:
         raise CommandError(f"{url} answered {answer.status_code}.")
     times = []
@@ -118,4 +119,4 @@ def _page(client: Client, url: str, repeats: int) -> tuple[float, int, int]:
         began = time.perf_counter()
         client.get(url)
         times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times), len(queries), len(answer.content)
+    return statistics.median(times), n_queries, len(answer.content)
