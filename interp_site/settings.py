@@ -99,7 +99,9 @@ TEMPLATES = [
 
 DATABASES = {
     "default": dj_database_url.parse(
-        os.environ.get("DATABASE_URL", f"sqlite:///{VAR_DIR / 'featurescope.sqlite3'}"), conn_max_age=60
+        os.environ.get("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'featurescope.sqlite3'}",
+        conn_max_age=60,
+        conn_health_checks=True,
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -163,8 +165,8 @@ if _flag("HTTPS", False):  # behind a proxy that speaks TLS
 
 # The launcher starts a Redis of its own on this socket; REDIS_URL names another.
 REDIS_SOCKET = _socket(VAR_DIR)
-REDIS_IS_LOCAL = "REDIS_URL" not in os.environ
-REDIS_URL = os.environ.get("REDIS_URL", f"redis+socket://{quote(str(REDIS_SOCKET))}")
+REDIS_IS_LOCAL = not os.environ.get("REDIS_URL")
+REDIS_URL = os.environ.get("REDIS_URL") or f"redis+socket://{quote(str(REDIS_SOCKET))}"
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_DEFAULT_QUEUE = "default"

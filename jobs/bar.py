@@ -46,6 +46,6 @@ def follow(job: Job, every: float = 0.5) -> None:
         while True:
             job.refresh_from_db()
             bar.show(job.stage or str(job.state), job.done, job.total)
-            if not job.is_live:
+            if not job.is_live or job.is_silent:
                 return
             time.sleep(every)

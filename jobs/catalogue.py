@@ -103,6 +103,7 @@ def find(root: Path, wanted: Callable[[Path], bool]) -> list[Path]:
 
 def model_facts(place: str) -> ModelFacts:
     """Of a registered model, or from the config.json of a folder. Raises NotUsable if there is no such model."""
+    _must_be_text("Model", place)
     row = LanguageModel.objects.filter(Q(slug=place) | Q(source=place)).order_by("pk").first()
     if row is not None:
         return ModelFacts(row.d_model, row.n_layers)
@@ -126,6 +127,7 @@ def model_facts(place: str) -> ModelFacts:
 
 def sae_facts(place: str) -> SAEFacts:
     """Of a registered SAE, or from the cfg.json of a folder. Raises NotUsable if there is no such SAE."""
+    _must_be_text("SAE", place)
     row = SAE.objects.filter(slug=place).first()
     if row is not None:
         return SAEFacts(row.d_in, row.layer, row.hook)
@@ -141,6 +143,7 @@ def sae_facts(place: str) -> SAEFacts:
 
 def corpus_bytes(place: str) -> int | None:
     """Bytes of text, None where compression hides it. Raises NotUsable if there is no such corpus."""
+    _must_be_text("Corpus", place)
     row = Corpus.objects.filter(slug=place).first()
     if row is not None:
         return row.n_bytes if row.source.endswith((".jsonl", ".txt")) else None
@@ -230,6 +233,12 @@ def _children(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
         return []
+
+
+def _must_be_text(what: str, place: str) -> None:
+    """No slug and no path holds NUL, and PostgreSQL refuses to look it up."""
+    if "\0" in place:
+        raise NotUsable(f"{what}: there is nothing at {clip(place)}; check the path.")
 
 
 def _must_exist(what: str, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Q
 from numpy.typing import NDArray
 
 from features.models import SAE as SAERow
@@ -26,7 +27,7 @@ from jobs.engine.state import State
 from jobs.engine.statistics import FIRST_BIN, N_BINS
 from jobs.engine.tokens import TokenisedCorpus
 from jobs.models import Job
-from jobs.progress import Progress
+from jobs.progress import Progress, Stopped
 from jobs.registry import Registered, register
 
 ROWS = 500  # a bulk insert
@@ -83,6 +84,9 @@ def ingest(findings: Findings, job: Job, progress: Progress) -> Run:
         _write_activities(run, findings, selection, features)
         _write_contexts(run, findings, selection)
         _write_labels(run, labels, features)
+        # The job ends with its run: one that was cancelled or taken over meanwhile leaves nothing behind.
+        if not Job.objects.finish(job.pk, progress.worker, run):
+            raise Stopped
     return run
 
 
@@ -243,7 +247,7 @@ def _write_contexts(run: Run, findings: Findings, selection: Selection) -> None:
 
 
 def _write_labels(run: Run, labels: Iterable[tuple[int, RuleLabel]], features: dict[int, int]) -> None:
-    """New labels by rule replace older ones as the label that is shown; a person's label stays."""
+    """New labels by rule take the place of older ones, unless the run is not valid; a person's label stays."""
     made = Label.objects.bulk_create(
         (
             Label(
@@ -259,8 +263,10 @@ def _write_labels(run: Run, labels: Iterable[tuple[int, RuleLabel]], features: d
         ),
         batch_size=ROWS,
     )
-    by_people = set(Feature.objects.filter(sae=run.sae, label__source=Label.Source.PERSON).values_list("pk", flat=True))
-    shown = [Feature(pk=m.feature_id, label=m) for m in made if m.feature_id not in by_people]
+    kept = Q(label__source=Label.Source.PERSON) if run.valid else Q(label__isnull=False)
+    locked = Feature.objects.select_for_update(of=("self",)).filter(sae=run.sae)
+    open_to_rules = set(locked.exclude(kept).values_list("pk", flat=True))
+    shown = [Feature(pk=m.feature_id, label=m) for m in made if m.feature_id in open_to_rules]
     Feature.objects.bulk_update(shown, ["label"], batch_size=ROWS)
 
 

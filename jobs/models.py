@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from features.models import Run
 
-SILENT_AFTER = timedelta(minutes=2)
+SILENT_AFTER = timedelta(minutes=10)
 LONG_WAIT = timedelta(seconds=10)
 
 
@@ -68,7 +68,13 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def fail(self, pk: int, worker: str, error: str) -> bool:
         mine = self.filter(pk=pk, state=Job.State.RUNNING, worker=worker[:200])
-        return bool(mine.update(state=Job.State.FAILED, error=error[:2000], finished_at=timezone.now()))
+        return bool(
+            mine.update(
+                state=Job.State.FAILED,
+                error=error[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                finished_at=timezone.now(),
+            )
+        )
 
     def cancel(self, pk: int) -> bool:
         """A queued job never starts; a running one stops at its next heartbeat."""

@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from jobs.models import Job
 
 T = TypeVar("T")
 BEAT_SECONDS = 0.5
+QUIET_SECONDS = 30.0
 Watch = Callable[[str, int, int], object]  # stage, done, total: for a terminal that runs the job itself
 
 
@@ -50,7 +55,32 @@ class Progress:
             if time.monotonic() - self._beat >= BEAT_SECONDS:
                 self._write()
 
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Keep the heartbeat alive in stages that tell nothing for minutes, such as reading a large model."""
+        ended = Event()
+
+        def beat() -> None:
+            while not ended.wait(QUIET_SECONDS):
+                with suppress(DatabaseError):  # busy with this job's own writes: the next beat will do
+                    Job.objects.beat(self.job_id, self.worker)
+            connection.close()
+
+        thread = Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+
     def _write(self, **values: object) -> None:
         self._beat = time.monotonic()
-        if not Job.objects.beat(self.job_id, self.worker, **values):
+        try:
+            mine = Job.objects.beat(self.job_id, self.worker, **values)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block:
+                raise
+            connection.close()  # the server went away: the next beat opens a new connection
+            return
+        if not mine:
             raise Stopped

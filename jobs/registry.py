@@ -1,6 +1,7 @@
 """Rows for the models, SAEs and corpora that a run used: found by their digests, made where they are new."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,14 @@ def register_model(model: LoadedModel) -> LanguageModel:
             special_ids=pack_ids(sorted(model.special_ids)),
             joiner=tokens.joiner,
         )
+    _found_again(row, model.source)
     return row
 
 
 def register_sae(sae: SAE, source: str, model: LanguageModel) -> tuple[SAERow, bool]:
     hook, layer = sae.hook_point()
     name = f"{model.name} · L{layer} {hook} · {sae.d_sae:,}"
-    return SAERow.objects.get_or_create(
+    row, new = SAERow.objects.get_or_create(
         digest=sae.digest,
         model=model,
         hook=hook,
@@ -85,6 +87,8 @@ def register_sae(sae: SAE, source: str, model: LanguageModel) -> tuple[SAERow, b
             "training": training_record(Path(source)),
         },
     )
+    _found_again(row, source)
+    return row, new
 
 
 def register_corpus(facts: CorpusFacts, source: str) -> Corpus:
@@ -101,6 +105,7 @@ def register_corpus(facts: CorpusFacts, source: str) -> Corpus:
         }
         | (DEMO_PROVENANCE if stem in {"demo", "demo-train"} else {}),
     )
+    _found_again(row, source)
     return row
 
 
@@ -110,10 +115,20 @@ def training_record(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_RECORD_BYTES:
             return {}
-        record = json.loads(path.read_text(), parse_constant=lambda _: None)
+        record = json.loads(path.read_text())
+        text = json.dumps(record, allow_nan=False)
     except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    # PostgreSQL's JSON holds neither U+0000 nor lone surrogates.
+    storable = isinstance(record, dict) and not re.search(r"\\u(0000|d[89a-f])", text)
+    return record if storable else {}
+
+
+def _found_again(row: Any, source: str) -> None:
+    """What was moved keeps its digest: remember where it was read last."""
+    if row.source != source:
+        row.source = source
+        row.save(update_fields=["source"])
 
 
 def free_slug(kind: type[models.Model], text: str) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MAX_PLACE = 500  # as the rows of models, SAEs and corpora have it
+
 
 @dataclass(frozen=True)
 class ExtractionRequest:
@@ -25,6 +27,11 @@ class ExtractionRequest:
     hook: str | None = None
     k: int | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("model", "sae", "corpus"):
+            if len(getattr(self, name)) > MAX_PLACE:
+                raise ValueError(f"The {name} is a path of more than {MAX_PLACE} characters; move it, or link to it.")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

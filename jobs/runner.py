@@ -7,12 +7,14 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from django.conf import settings
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from features.models import Run
@@ -37,8 +39,10 @@ logger = logging.getLogger(__name__)
 
 def run(job_id: int, worker: str, watch: Watch | None = None) -> None:
     """Run a job that ``worker`` has claimed. Its outcome, good or bad, is on the row when this returns."""
+    progress = Progress(job_id, worker, watch)
     try:
-        made = _extract(Job.objects.get(pk=job_id), Progress(job_id, worker, watch))
+        with progress.beating():
+            _extract(Job.objects.get(pk=job_id), progress)
     except Stopped:
         logger.info("job %s was cancelled or taken over", job_id)
     except EngineError as error:
@@ -51,8 +55,7 @@ def run(job_id: int, worker: str, watch: Watch | None = None) -> None:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         Job.objects.fail(job_id, worker, f"The worker met an error it does not know: {reason}")
     else:
-        if Job.objects.finish(job_id, worker, made):
-            shutil.rmtree(_scratch(job_id), ignore_errors=True)
+        shutil.rmtree(_scratch(job_id), ignore_errors=True)
 
 
 def _extract(job: Job, progress: Progress) -> Run:
@@ -61,6 +64,7 @@ def _extract(job: Job, progress: Progress) -> Run:
         context=request.context, top=request.top, seed=request.seed, skip_first=request.skip_first
     )
     device = _device(request.device)
+    made_with = provenance(device)  # now: the code on the disk may change while this process runs
     torch.manual_seed(request.seed)
 
     progress.stage("reading the corpus")
@@ -74,12 +78,14 @@ def _extract(job: Job, progress: Progress) -> Run:
     source, revision = model_source(request)
     model = load_model(source, revision=revision, device=device)
     capture = Capture(model, hook, layer, asked.skip_first)
-    check_fit(sae, capture)
+    check_fit(sae, capture, asked.context)
 
-    identity = _identity(model, sae, facts, request)
-    scratch = _scratch(job.pk) / identity
+    made_with |= _digests(model, sae, facts, capture, path)
+    scratch = _scratch(job.pk) / _identity(made_with, asdict(asked), request)
     contexts = _tokenise(scratch / "tokens", corpus, model, request, progress)
-    capture.calibrate(contexts[:SINK_SAMPLE])
+    # At most 64 shards: each is a file as large as the state, and merging reads them all.
+    asked = replace(asked, shard=max(asked.shard, -(-len(contexts) // 64)))
+    threshold = capture.calibrate(contexts[:SINK_SAMPLE])
     started = time.monotonic()
     progress.stage("extracting", contexts.n_tokens)
     state = _read(capture, sae, contexts, asked, scratch, progress)
@@ -96,7 +102,7 @@ def _extract(job: Job, progress: Progress) -> Run:
         state=state,
         quality=quality,
         settings=asdict(asked) | {"tokens": request.tokens, "hook": hook, "layer": layer},
-        provenance=provenance(device) | _digests(model, sae, facts, capture, path),
+        provenance=made_with | {"sink_threshold": threshold if math.isfinite(threshold) else None},
         seconds=seconds,
         why_not_valid=why_not_valid(quality, sae.k),
     )
@@ -133,14 +139,24 @@ def _read(
         progress.tokens(step.n_tokens)
     merged: State | None = None
     for number in range(n_shards):
-        state = State.from_arrays(load_file(folder / f"shard-{number:06d}.safetensors"))
+        state = _load(folder / f"shard-{number:06d}.safetensors")
         if merged is None:
             merged = state
         else:
             merged.merge(state)
     if merged is None or not merged.quality.n_tokens:
         raise SettingsError("Nothing is left to measure: every token of the corpus is special or a sink.")
+    if not np.isfinite(merged.quality.scalars).all():
+        raise SettingsError("The model or the SAE gave NaN or infinite activations; try another device or checkpoint.")
     return merged
+
+
+def _load(path: Path) -> State:
+    try:
+        return State.from_arrays(load_file(path))
+    except (SafetensorError, KeyError, ValueError) as error:
+        path.unlink()
+        raise SettingsError(f"{path} was damaged and has been removed; start the job again to make it anew.") from error
 
 
 def _save(path: Path, state: State) -> None:
@@ -149,9 +165,9 @@ def _save(path: Path, state: State) -> None:
     scratch.rename(path)
 
 
-def _identity(model: LoadedModel, sae: SAE, corpus: CorpusFacts, request: ExtractionRequest) -> str:
-    """A name for everything that shard states depend on: a file that changed between attempts changes it."""
-    parts = [model.weights_digest, model.tokenizer_digest, sae.digest, corpus.digest, request.as_json()]
+def _identity(made_with: dict[str, Any], asked: dict[str, Any], request: ExtractionRequest) -> str:
+    """A name for everything that shard states depend on: files, code or a device that changed change it."""
+    parts = [made_with, asked, request.tokens]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -166,13 +182,15 @@ def _digests(model: LoadedModel, sae: SAE, corpus: CorpusFacts, capture: Capture
         "sae": {"source": sae_path, "digest": sae.digest, "format": sae.format, "dtype": sae.dtype_on_disk},
         "corpus": corpus.digest,
         "dtype": model.dtype,
-        "sink_threshold": capture.sink_threshold if math.isfinite(capture.sink_threshold) else None,
+        "hook": [capture.hook, capture.layer, sae.k],
     }
 
 
 def _device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not wanted.startswith(("cpu", "cuda")):
+        raise SettingsError(f"The device {wanted} is not supported: choose auto, cpu or cuda.")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError(f"The device {wanted} was asked for, but this worker has no CUDA GPU: choose auto or cpu.")
     try:

@@ -8,8 +8,11 @@ from jobs.requests import ExtractionRequest
 
 def absolute(text: str) -> str:
     """``text`` with its whole path, if it is a path that exists here: a worker may stand in another folder."""
-    path = Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    try:
+        path = Path(text).expanduser()
+        return str(path.resolve()) if path.exists() else text
+    except (OSError, RuntimeError, ValueError):  # no such user, no permission, no possible path
+        return text
 
 
 def model_source(request: ExtractionRequest) -> tuple[str, str]:

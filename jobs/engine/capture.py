@@ -61,7 +61,7 @@ class Capture:
     def calibrate(self, contexts: Sequence[Context]) -> float:
         """Set and return the norm above which a token is a sink: SINK_RATIO x the median over ``contexts``."""
         self.sink_threshold = float("inf")
-        norms = [batch.x[batch.mask].norm(dim=-1) for batch in self.batches(contexts, 16)]
+        norms = [batch.x[batch.mask].norm(dim=-1) for batch in self.batches(contexts, 8)]
         median = torch.cat(norms).median().item() if norms and sum(map(len, norms)) else float("inf")
         self.sink_threshold = SINK_RATIO * median
         return self.sink_threshold
@@ -91,6 +91,9 @@ class Capture:
         # No attention mask: under causal attention no token sees the padding to its right.
         with _recording(self._module, self._side) as record, suppress(_HookReached):
             self.model.engine.arch.trunk(input_ids=token_ids, use_cache=False)
+        if not record or record[0].shape != (*token_ids.shape, self.model.d_model):
+            found = f"gives {list(record[0].shape)}" if record else "is never reached"
+            raise SettingsError(f"The hook point {self.hook} of layer {self.layer} {found}: it carries no activations.")
         return record[0].float()
 
 

@@ -69,13 +69,18 @@ def encoder_decoder_cosine(sae: SAE) -> Tensor:
 
 
 def through_norm(norm: nn.Module, directions: Tensor) -> Tensor:
-    """``directions`` [F, d] times the gain of ``norm``, centred first where the norm centres."""
-    if isinstance(norm, nn.LayerNorm):
-        centred = directions - directions.mean(-1, keepdim=True)
-        return centred if norm.weight is None else centred.mul(norm.weight)
-    # RMSNorms keep their gain as w or as 1 + w, by architecture: what the norm does to ones tells which.
-    ones = torch.ones(1, directions.shape[-1], device=directions.device)
-    gain: Tensor = norm(ones).float() * (1 + _epsilon(norm)) ** 0.5
+    """``directions`` [F, d] times the gain of ``norm``, centred first where the norm centres.
+
+    Norms keep their gain as w or as 1 + w, and centre or not, by architecture: what ``norm`` does to probes tells. The
+    probe of +1 and -1 has mean 0 (for even d) and size 1, and the half difference of both its signs drops a bias.
+    """
+    probe = torch.ones(1, directions.shape[-1], device=directions.device)
+    probe[:, 1::2] = -1
+    there, back, shifted = (norm(x).float() for x in (probe, -probe, probe + 3))
+    centres = bool((shifted - there).abs().max() < 0.1 * there.abs().max())
+    gain: Tensor = (there - back) / 2 * probe * (1 + _epsilon(norm)) ** 0.5
+    if centres:
+        directions = directions - directions.mean(-1, keepdim=True)
     return directions * gain
 
 

@@ -14,13 +14,15 @@ from jobs.engine.saes import SAE
 from jobs.engine.state import State
 
 MAX_CONTEXT = (1 << 16) - 1  # positions are kept in 16 bits
+MAX_CELLS = 1 << 27  # of a batch's dense activations: 512 MiB of float32
+HOOKS = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
     """``top``: examples kept from the highest maxima; ``per_band``: from each quarter of the activations below.
 
-    ``reservoir``: contexts sampled per feature and octave, from which the bands are filled. ``batch``: contexts per
+    ``reservoir``: contexts sampled per feature and octave, from which the bands are filled. ``batch``: tokens per
     forward pass. ``shard``: contexts per shard state. ``skip_first`` is Capture's.
     """
 
@@ -29,7 +31,7 @@ class ExtractionSettings:
     per_band: int = 4
     reservoir: int = 8
     skip_first: int = 0
-    batch: int = 16
+    batch: int = 2048
     shard: int = 512
     seed: int = 0
 
@@ -39,6 +41,10 @@ class ExtractionSettings:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} must be from {low} to {high}, not {getattr(self, name)}.")
+
+    def contexts_per_batch(self, d_sae: int) -> int:
+        """As many as ``batch`` tokens make, but no more than their dense activations have room for."""
+        return max(1, min(self.batch, MAX_CELLS // d_sae) // self.context)
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,15 @@ class Step:
     state: State | None
 
 
-def check_fit(sae: SAE, capture: Capture) -> None:
-    """Raise SettingsError where this SAE cannot read what ``capture`` gives."""
+def check_fit(sae: SAE, capture: Capture, context: int) -> None:
+    """Raise SettingsError where this SAE cannot read what ``capture`` gives, or the model no window so long."""
     model, path = capture.model, sae.source.path
+    if capture.hook not in HOOKS:
+        raise SettingsError(f"The hook point {capture.hook} is not extracted so far; these are: {', '.join(HOOKS)}.")
+    if model.max_context is not None and context > model.max_context:
+        raise SettingsError(
+            f"A context of {context} tokens is too long: {model.name} reads {model.max_context} at most."
+        )
     if sae.d_in != model.d_model:
         raise SettingsError(
             f"The SAE {path} reads vectors of width {sae.d_in} (d_in), but {model.name} has width {model.d_model}: "
@@ -77,7 +89,7 @@ def extract(
     Shards in ``done`` were saved by an earlier attempt and are passed over. ``capture`` must be calibrated. Raises
     SettingsError where SAE and model do not fit.
     """
-    check_fit(sae, capture)
+    check_fit(sae, capture, settings.context)
     source = iter(contexts)
     n_contexts = n_tokens = shard = 0
     while members := list(islice(source, settings.shard)):
@@ -87,7 +99,7 @@ def extract(
             yield Step(n_contexts, n_tokens, shard, None)
         else:
             state = State.empty(sae.d_sae, sae.d_out, settings, capture.model.device)
-            for batch in capture.batches(members, settings.batch):
+            for batch in capture.batches(members, settings.contexts_per_batch(sae.d_sae)):
                 add_batch(state, batch, sae, settings.seed)
                 n_contexts += len(batch.contexts)
                 n_tokens += sum(len(c.token_ids) for c in batch.contexts)

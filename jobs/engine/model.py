@@ -53,6 +53,12 @@ class LoadedModel:
         return int(self.arch.d_model)
 
     @property
+    def max_context(self) -> int | None:
+        """The longest window that the model was made for, where its config says so."""
+        found = getattr(self.engine.hf_model.config.get_text_config(), "max_position_embeddings", None)
+        return found if isinstance(found, int) else None
+
+    @property
     def vocab_size(self) -> int:
         return int(self.unembedding.shape[0])
 
@@ -82,7 +88,10 @@ def load_model(source: str, *, revision: str = "", device: str = "cpu", dtype: s
 
     Raises ModelLoadError with a sentence that names the source and the fault.
     """
-    place, gguf = _locate(source)
+    try:
+        place, gguf = _locate(source)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise ModelLoadError(f"The model {source} cannot be found: {error}") from error
     extra: dict[str, Any] = {"gguf_file": gguf.name} if gguf else {}
     if revision:
         extra["revision"] = revision
@@ -148,13 +157,20 @@ def _locate(source: str) -> tuple[str, Path | None]:
 
 
 def _weights_digest(place: str, gguf: Path | None, model: nn.Module) -> str:
-    """sha256 over the weight files, names and bytes, in order of name; over the tensors where files are not at hand."""
+    """sha256 over config.json and the weight files, names and bytes; over the tensors where files are not at hand.
+
+    The config belongs to the weights: a changed norm or rope setting makes another model of them.
+    """
     digest = hashlib.sha256()
-    files = [gguf] if gguf else sorted(p for p in Path(place).glob("*") if p.suffix in WEIGHT_SUFFIXES)
+    files = (
+        [gguf]
+        if gguf
+        else sorted(p for p in Path(place).glob("*") if p.suffix in WEIGHT_SUFFIXES or p.name == "config.json")
+    )
     if not files:
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
     for path in files:
         digest.update(path.name.encode())

@@ -1,27 +1,29 @@
 """A corpus as tokens on disk: cut once, then read by number, in any order, by shards and by what comes after them.
 
-Folder: ``ids.i32`` (all windows end to end), ``windows.npy`` (start, length, document, offset of each, int64 [n, 4]),
-``documents.jsonl`` (id and source of each) with ``documents.npy`` (where each line begins, int64).
+Folder: ``ids.i32`` (all windows end to end), ``windows.i64`` (start, length, document, offset of each, [n, 4]),
+``documents.jsonl`` (id and source of each) with ``documents.i64`` (where each line begins).
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self, overload
 
 import numpy as np
 
 from jobs.engine.corpus import Context, cut_contexts, read_corpus
+from jobs.engine.errors import CorpusError
 
 
 class TokenisedCorpus(Sequence[Context]):
-    """The windows of a corpus. Memory: 40 bytes a window; ids stay on disk."""
+    """The windows of a corpus. Everything stays on disk, so memory does not grow with the corpus."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._windows = np.load(folder / "windows.npy")
-        self._lines = np.load(folder / "documents.npy")
+        self._windows = np.memmap(folder / "windows.i64", dtype="<i8", mode="r").reshape(-1, 4)
+        self._lines = np.memmap(folder / "documents.i64", dtype="<i8", mode="r")
         self._ids = np.memmap(folder / "ids.i32", dtype="<i4", mode="r")
 
     @classmethod
@@ -67,19 +69,23 @@ class TokenisedCorpus(Sequence[Context]):
 
 
 def _write(folder: Path, contexts: Iterator[Context]) -> Iterator[int]:
-    windows: list[tuple[int, int, int, int]] = []
-    lines: list[int] = []
-    written = 0
-    with (folder / "ids.i32").open("wb") as ids, (folder / "documents.jsonl").open("wb") as documents:
+    written = n_documents = 0
+    with ExitStack() as files:
+        ids, windows, documents, lines = (
+            files.enter_context((folder / name).open("wb"))
+            for name in ("ids.i32", "windows.i64", "documents.jsonl", "documents.i64")
+        )
         # A window at offset 0 begins a document, so two neighbours with one id stay apart.
         for context in contexts:
             if context.offset == 0:
-                lines.append(documents.tell())
+                lines.write(np.array([documents.tell()], "<i8").tobytes())
                 documents.write(json.dumps([context.document_id, context.source]).encode() + b"\n")
-            windows.append((written, len(context.token_ids), len(lines) - 1, context.offset))
+                n_documents += 1
+            row = (written, len(context.token_ids), n_documents - 1, context.offset)
+            windows.write(np.array(row, "<i8").tobytes())
             ids.write(context.token_ids.astype("<i4").tobytes())
             written += len(context.token_ids)
-            if len(windows) % 256 == 0:
+            if context.number % 256 == 255:
                 yield written
-    np.save(folder / "windows.npy", np.array(windows, np.int64).reshape(-1, 4))
-    np.save(folder / "documents.npy", np.array(lines, np.int64))
+    if not written:
+        raise CorpusError("The corpus has no text that makes a token.")

@@ -31,6 +31,27 @@ def test_through_norm_applies_the_gain_of_each_kind_of_norm(eps: float):
         torch.testing.assert_close(decoder.through_norm(layer, directions), centred)
 
 
+@pytest.mark.parametrize("kind", ["cohere", "nemotron", "olmo"])
+def test_through_norm_knows_layer_norms_of_other_makes(kind: str):
+    from transformers.models.cohere.modeling_cohere import CohereLayerNorm
+    from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+    from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
+
+    directions, gain = torch.randn(5, 8), torch.rand(8) + 0.5
+    norm: nn.Module
+    with torch.no_grad():
+        if kind == "cohere":
+            norm = CohereLayerNorm(8)
+            norm.weight.copy_(gain)
+        elif kind == "nemotron":
+            norm = NemotronLayerNorm1P(8)
+            norm.weight.copy_(gain - 1)
+        else:
+            norm, gain = OlmoLayerNorm(8), torch.ones(8)
+        centred = (directions - directions.mean(-1, keepdim=True)) * gain
+        torch.testing.assert_close(decoder.through_norm(norm, directions), centred, rtol=1e-4, atol=1e-5)
+
+
 def test_chunks_give_what_the_whole_gives(tiny_model, tmp_path, monkeypatch):
     from jobs.engine.saes import load_sae
     from tests.engine import tiny

@@ -20,7 +20,7 @@ from jobs.engine.statistics import FIRST_BIN, N_BINS, PER_OCTAVE
 from tests.engine import tiny
 from tests.engine.brute_force import Seen, feature_truth, histogram_truth, quality_truth
 
-SETTINGS = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8, shard=48)
+SETTINGS = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32, shard=48)
 
 
 @pytest.fixture(scope="module", params=["topk", "jumprelu"])
@@ -38,7 +38,7 @@ def contexts(tiny_folder: Path, tiny_model: LoadedModel, capture: Capture) -> li
     found = list(cut_contexts(read_corpus(tiny_folder / "corpus.jsonl"), tiny_model.tokenize, SETTINGS.context))
     capture.calibrate(found[:64])
     # A sink in the middle: lower the bar until the largest unmasked norms are above it.
-    norms = torch.cat([b.x[b.mask].norm(dim=-1) for b in capture.batches(found, SETTINGS.batch)])
+    norms = torch.cat([b.x[b.mask].norm(dim=-1) for b in capture.batches(found, 8)])
     capture.sink_threshold = float(norms.sort().values[-6])
     return found
 
@@ -53,7 +53,7 @@ def seen(capture: Capture, sae: SAE, contexts: list[Context]) -> list[Seen]:
     """The whole matrix. Batches as in the run, so that values agree to the last bit; see the next test for the rest."""
     found = []
     for start in range(0, len(contexts), SETTINGS.shard):
-        for batch in capture.batches(contexts[start : start + SETTINGS.shard], SETTINGS.batch):
+        for batch in capture.batches(contexts[start : start + SETTINGS.shard], 8):
             acts = torch.zeros(*batch.mask.shape, sae.d_sae)
             x_hat = torch.zeros_like(batch.x)
             acts[batch.mask] = sae.encode(batch.x[batch.mask])
@@ -178,7 +178,7 @@ def test_dead_features_have_nothing(state: State, sae: SAE):
 
 def test_shards_merge_to_the_same_in_any_order(capture: Capture, sae: SAE, contexts: list[Context], state: State):
     rng = np.random.default_rng(0)
-    settings = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8, shard=16)
+    settings = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32, shard=16)
     states = [step.state for step in extract(capture, sae, contexts, settings) if step.state]
     again = merged([State.from_arrays(states[i].arrays()) for i in rng.permutation(len(states))])
     want, got = state.arrays(), again.arrays()

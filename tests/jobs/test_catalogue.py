@@ -153,7 +153,11 @@ def test_corpora(tmp_path: Path) -> None:
     assert "does not end in one of .jsonl" in fault_of(catalogue.corpus_bytes, write(tmp_path / "a.csv", ""))
     (tmp_path / "folder.txt").mkdir()
     assert "is not a file" in fault_of(catalogue.corpus_bytes, tmp_path / "folder.txt")
-    assert "there is nothing at" in fault_of(catalogue.corpus_bytes, tmp_path / "nul\0.txt")
+
+
+@pytest.mark.parametrize("look", [catalogue.model_facts, catalogue.sae_facts, catalogue.corpus_bytes])
+def test_a_place_with_nul_is_not_looked_up(look: Any, tmp_path: Path) -> None:
+    assert "there is nothing at" in fault_of(look, tmp_path / "nul\0.txt")
 
 
 def test_the_estimate_goes_by_the_newest_run() -> None:

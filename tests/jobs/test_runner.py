@@ -1,12 +1,15 @@
 """The runner: progress, cancelling, going on after a stop, and writing all or nothing."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 
 from features.models import SAE, Activity, Context, Corpus, Feature, Label, LanguageModel, Run
-from jobs import ingest
+from jobs import ingest, progress
+from jobs.engine import quality
 from jobs.models import Job
 from jobs.runner import run
 from jobs.services import create_extraction
@@ -54,7 +57,8 @@ def test_cancelling_stops_at_the_next_heartbeat_and_writes_nothing(tiny_folder: 
     assert nothing_is_written()
 
 
-def test_a_job_that_was_stopped_goes_on_with_the_shards_it_has(tiny_folder: Path):
+def test_a_job_that_was_stopped_goes_on_with_the_shards_it_has(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 0)  # so that it stops at once
     job = claimed(tiny_folder)
 
     def stop_after_two_shards(stage: str, *_: int) -> None:
@@ -110,7 +114,12 @@ def test_a_failure_while_writing_leaves_nothing(tiny_folder: Path, monkeypatch: 
     assert nothing_is_written()
 
 
-def test_a_persons_label_stays_when_a_later_run_labels_by_rule(tiny_folder: Path):
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_later_run_changes_the_labels_of_rules_alone_and_only_if_valid(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, valid: bool
+):
+    if valid:  # random weights explain little: lower the bar
+        monkeypatch.setattr(quality, "MIN_EXPLAINED_VARIANCE", -10)
     first = claimed(tiny_folder)
     run(first.pk, "worker")
     labelled = Label.objects.select_related("feature").order_by("feature__index")[:2]
@@ -123,5 +132,34 @@ def test_a_persons_label_stays_when_a_later_run_labels_by_rule(tiny_folder: Path
         feature.refresh_from_db()
     assert mine.label is not None and mine.label.text == "my words"
     assert theirs.label is not None and theirs.label.run is not None
-    second.refresh_from_db()
-    assert theirs.label.run_id == second.run_id
+    for job in (first, second):
+        job.refresh_from_db()
+    assert theirs.label.run_id == (second if valid else first).run_id
+
+
+def test_a_job_cancelled_while_it_writes_leaves_no_run(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    write = ingest._write_labels
+
+    def cancel_then_write(*args: Any) -> None:
+        Job.objects.cancel(job.pk)
+        write(*args)
+
+    monkeypatch.setattr(ingest, "_write_labels", cancel_then_write)
+    job = claimed(tiny_folder)
+    run(job.pk, "worker")
+    assert nothing_is_written()
+
+
+def test_a_window_longer_than_the_model_reads_is_refused(tiny_folder: Path):
+    job = create_extraction(tiny_request(tiny_folder, context=300), owner=None)
+    assert Job.objects.claim(job.pk, "worker")
+    run(job.pk, "worker")
+    job.refresh_from_db()
+    assert job.error == "A context of 300 tokens is too long: model reads 256 at most."
+
+
+def test_a_checkpoint_that_was_moved_is_found_at_its_new_place(tiny_folder: Path, tmp_path: Path):
+    run(claimed(tiny_folder).pk, "worker")
+    shutil.copytree(tiny_folder / "sae", tmp_path / "moved")
+    run(claimed(tiny_folder, sae=str(tmp_path / "moved")).pk, "worker")
+    assert SAE.objects.get().source == str(tmp_path / "moved")

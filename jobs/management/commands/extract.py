@@ -44,7 +44,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         ensure_tables()
         asked = {name: options[name] for name in ExtractionRequest.__dataclass_fields__}
-        request = ExtractionRequest(**asked | {name: absolute(asked[name]) for name in ("model", "sae", "corpus")})
+        try:
+            request = ExtractionRequest(**asked | {name: absolute(asked[name]) for name in ("model", "sae", "corpus")})
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         if request.tokens is not None and request.tokens < 1:
             raise CommandError(f"--tokens must be at least 1, not {request.tokens}.")
         if options["local"]:
@@ -58,7 +61,7 @@ class Command(BaseCommand):
             follow(job)
         job.refresh_from_db()
         if job.state != Job.State.DONE:
-            raise CommandError(job.error or f"Job {job.pk} was {job.state}.")
+            raise CommandError(job.error or f"Job {job.pk} is {job.state}, and nobody works on it: see its page.")
         self.report(*outcome(job), options["json"])
 
     def queue(self, request: ExtractionRequest) -> Job:
