@@ -1,75 +1,44 @@
-"""Everything that is shown of one feature in one run, unpacked and joined to the contexts it names."""
+"""SAEs, runs and features as they are looked up, and what a feature's packed bytes say, joined to what it names.
+
+Pages and the API read the same functions. Each says how many queries it costs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from django.db.models import OuterRef, Subquery
+from django.http import Http404
 from numpy.typing import NDArray
 
-from features.models import SAE, Activity, Context, Feature, Label, Run
+from features.models import SAE, Activity, Context, Feature, Run
 from features.store.contexts import unpack_ids
-from features.store.examples import BANDS, Example, unpack_examples
-from features.store.histogram import Histogram, unpack_histogram
+from features.store.examples import Example, unpack_examples
 from features.store.ranked import Ranked, unpack_ranked
-from features.vocabulary import Tokens, tokens_of
 
 
-class NotFound(LookupError):
+class NotFound(Http404):
     """What was asked for is not in this database. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class ShownExample:
-    """An example with its context. ``token_ids``, ``tokens`` and ``values`` are as long as each other."""
+    """An example with the context that it names."""
 
+    example: Example
     context: Context
-    band: str
-    max_value: float
-    peak: int
-    token_ids: NDArray[np.uint32]
-    tokens: list[str]
-    values: NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Effect:
-    """How far the feature's direction raises, or lowers, the logit of one token."""
-
-    token_id: int
-    token: str
-    value: float
+    @property
+    def token_ids(self) -> NDArray[np.uint32]:
+        return unpack_ids(bytes(self.context.token_ids))
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A feature whose decoder direction is close. ``label`` is the text that is shown for it, if it has one."""
+    """A feature whose decoder direction is close."""
 
-    index: int
+    feature: Feature
     cosine: float
-    label: str | None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One feature in one run. Its lists are empty where it never fired."""
-
-    run: Run
-    activity: Activity
-    tokens: Tokens
-    histogram: Histogram
-    top: list[Effect]
-    bottom: list[Effect]
-    neighbours: list[Neighbour]
-    examples: list[ShownExample]
-
-    @property
-    def feature(self) -> Feature:
-        return self.activity.feature
-
-    @property
-    def label(self) -> Label | None:
-        return self.feature.label
 
 
 def find_sae(slug: str) -> SAE:
@@ -80,10 +49,13 @@ def find_sae(slug: str) -> SAE:
     return sae
 
 
+def newest_run(sae: SAE) -> Run | None:
+    return Run.objects.latest_first().filter(sae=sae).first()
+
+
 def find_run(sae: SAE, pk: int | None = None) -> Run:
     """The run of ``sae`` with this key; without one, the newest."""
-    runs = Run.objects.latest_first().filter(sae=sae)
-    run = runs.filter(pk=pk).first() if pk is not None else runs.first()
+    run = newest_run(sae) if pk is None else Run.objects.latest_first().filter(sae=sae, pk=pk).first()
     if run is None:
         raise NotFound("This SAE has no run yet." if pk is None else f"This SAE has no run {pk}.")
     return run
@@ -95,57 +67,57 @@ def newest_runs() -> dict[int, Run]:
     return {run.sae_id: run for run in Run.objects.filter(pk=Subquery(newest))}
 
 
-def evidence_of(run: Run, index: int) -> Evidence:
-    """The feature's activity, its examples' contexts and its neighbours' labels: three queries, whatever it holds."""
-    rows = Activity.objects.select_related("feature__label__author")
-    activity = rows.filter(run=run, index=index).first()
+def find_feature(sae: SAE, index: int) -> Feature:
+    """A feature with its label: one query."""
+    feature = Feature.objects.select_related("label__author").filter(sae=sae, index=index).first()
+    if feature is None:
+        raise _no_feature(sae, index)
+    return feature
+
+
+def find_activity(run: Run, index: int) -> Activity:
+    """What a feature did in ``run``, with the feature and its label: one query."""
+    activity = Activity.objects.select_related("feature__label__author").filter(run=run, index=index).first()
     if activity is None:
-        raise NotFound(f"This SAE has no feature {index}: they are numbered from 0 to {run.sae.d_sae - 1}.")
-    tokens = tokens_of(run.sae.model_id)
-    top, bottom = (_effects(ranked, tokens) for ranked in unpack_ranked(bytes(activity.feature.logits), 2))
-    (near,) = unpack_ranked(bytes(activity.feature.neighbours))
-    return Evidence(
-        run=run,
-        activity=activity,
-        tokens=tokens,
-        histogram=unpack_histogram(bytes(activity.histogram)),
-        top=top,
-        bottom=bottom,
-        neighbours=_neighbours(run, near),
-        examples=shown_examples(run, list(unpack_examples(bytes(activity.examples))), tokens),
-    )
+        raise _no_feature(run.sae, index)
+    return activity
 
 
-def shown_examples(run: Run, examples: Sequence[Example], tokens: Tokens) -> list[ShownExample]:
-    """``examples`` in their order, each with its context: one query."""
-    numbers = {example.context for example in examples}
+def _no_feature(sae: SAE, index: int) -> NotFound:
+    return NotFound(f"This SAE has no feature {index}: they are numbered from 0 to {sae.d_sae - 1}.")
+
+
+def logit_effects(feature: Feature) -> tuple[Ranked, Ranked]:
+    """The token ids whose logits the feature raises most, and those it lowers most, furthest first."""
+    top, bottom = unpack_ranked(bytes(feature.logits), 2)
+    return top, bottom
+
+
+def neighbours_of(feature: Feature) -> list[Neighbour]:
+    """The features with the nearest decoder directions, nearest first, with their labels: one query."""
+    (near,) = unpack_ranked(bytes(feature.neighbours))
+    rows = Feature.objects.filter(sae=feature.sae_id, index__in=near.ids.tolist()).select_related("label__author")
+    by_index = {row.index: row for row in rows.defer("logits", "neighbours")}
+    return [Neighbour(by_index[index], cosine) for index, cosine in near.pairs()]
+
+
+def examples_of(run: Run, activity: Activity) -> list[ShownExample]:
+    """The feature's examples in the order in which they are shown, none where it never fired: one query."""
+    (shown,) = with_contexts(run, [list(unpack_examples(bytes(activity.examples)))])
+    return shown
+
+
+def find_example(run: Run, activity: Activity, number: int) -> ShownExample:
+    """The feature's example in context ``number``: one query."""
+    found = [example for example in unpack_examples(bytes(activity.examples)) if example.context == number]
+    if not found:
+        raise NotFound(f"Context {number} is not among the examples of feature {activity.index}.")
+    return with_contexts(run, [found])[0][0]
+
+
+def with_contexts(run: Run, lists: Sequence[Sequence[Example]]) -> list[list[ShownExample]]:
+    """Examples of one or more features, each with its context: one query for all."""
+    numbers = {example.context for examples in lists for example in examples}
     rows = Context.objects.filter(run=run, number__in=numbers).defer("text", "features")
     contexts = {context.number: context for context in rows}
-    return [_shown(example, contexts[example.context], tokens) for example in examples]
-
-
-def _shown(example: Example, context: Context, tokens: Tokens) -> ShownExample:
-    ids = unpack_ids(bytes(context.token_ids))
-    return ShownExample(
-        context=context,
-        band=BANDS[example.band],
-        max_value=example.max_value,
-        peak=example.peak,
-        token_ids=ids,
-        tokens=tokens.texts(ids),
-        values=example.dense(len(ids)),
-    )
-
-
-def _effects(ranked: Ranked, tokens: Tokens) -> list[Effect]:
-    return [Effect(int(i), tokens.text_of(int(i)), float(v)) for i, v in zip(ranked.ids, ranked.values, strict=True)]
-
-
-def _neighbours(run: Run, near: Ranked) -> list[Neighbour]:
-    indexes = [int(i) for i in near.ids]
-    labels = dict(
-        Feature.objects.filter(sae_id=run.sae_id, index__in=indexes, label__isnull=False).values_list(
-            "index", "label__text"
-        )
-    )
-    return [Neighbour(i, float(v), labels.get(i)) for i, v in zip(indexes, near.values, strict=True)]
+    return [[ShownExample(example, contexts[example.context]) for example in examples] for examples in lists]

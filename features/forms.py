@@ -4,16 +4,14 @@ from typing import Any
 
 from django import forms
 
-from features.listing import ORDERS
-
-STATES = {"all": "all", "alive": "alive", "dense": "dense", "dead": "dead"}
+from features.listing import MAX_QUERY, ORDERS, STATES, FeatureListing
 
 
 class FeatureFilter(forms.Form):
     """Densities are percentages here. What is wrong is left out and said; the rest still holds."""
 
-    q = forms.CharField(required=False, max_length=200, label="Search")
-    state = forms.ChoiceField(required=False, choices=list(STATES.items()), label="Features")
+    q = forms.CharField(required=False, max_length=MAX_QUERY, label="Search")
+    state = forms.ChoiceField(required=False, choices=[(state, state) for state in STATES], label="Features")
     density_min = forms.FloatField(required=False, min_value=0, max_value=100, label="Density from")
     density_max = forms.FloatField(required=False, min_value=0, max_value=100, label="Density to")
     order = forms.ChoiceField(required=False, choices=[(order, order) for order in ORDERS])
@@ -25,8 +23,12 @@ class FeatureFilter(forms.Form):
             self.add_error("density_max", f"Must not be below {low:g} %, the least density asked for.")
         return self.cleaned_data
 
-    def share(self, name: str) -> float | None:
-        """A density bound as a share, None where it is absent or wrong."""
+    def listing(self) -> FeatureListing:
+        """What the valid fields ask for; call after ``is_valid()``."""
+        given = {name: self.cleaned_data[name] for name in ("order", "state", "q") if self.cleaned_data.get(name)}
+        return FeatureListing(min_density=self._share("density_min"), max_density=self._share("density_max"), **given)
+
+    def _share(self, name: str) -> float | None:
         value = self.cleaned_data.get(name)
         return None if value is None else value / 100
 

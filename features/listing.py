@@ -6,7 +6,6 @@ Pages are cut by key and never by OFFSET: page 1,000 costs what page 1 costs, an
 import base64
 import binascii
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from features.models import Activity, Run
@@ -20,6 +19,13 @@ ORDERS = {
     "-density": ("density", True),
     "max": ("max_activation", False),
     "-max": ("max_activation", True),
+}
+# What a list may be narrowed to, by density. ``dense`` means here what a run's count of dense features means.
+STATES: dict[str, dict[str, float]] = {
+    "all": {},
+    "alive": {"density__gt": 0},
+    "dense": {"density__gt": 0.01},
+    "dead": {"density": 0},
 }
 MAX_INDEX = 2**31 - 1
 MAX_QUERY = 200
@@ -78,10 +84,13 @@ class FeatureListing:
     min_density: float | None = None
     max_density: float | None = None
     q: str = ""
+    state: str = "all"
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise ListingError(f"order must be one of {', '.join(ORDERS)}.")
+        if self.state not in STATES:
+            raise ListingError(f"state must be one of {', '.join(STATES)}.")
         for name in ("min_density", "max_density"):
             bound = getattr(self, name)
             if bound is not None and not 0 <= bound <= 1:
@@ -93,37 +102,28 @@ class FeatureListing:
         if "\0" in self.q:
             raise ListingError("q must not hold the character NUL.")
 
-    @classmethod
-    def from_query(cls, query: Mapping[str, str], order: str = "index") -> "FeatureListing":
-        """From the parameters of an address. ``order`` is the one to take where they name none."""
-        low, high = (_number(query, name) for name in ("min_density", "max_density"))
-        return cls(query.get("order") or order, low, high, query.get("q", "").strip())
-
     def rows(self, run: Run) -> ActivityQuerySet:
         """The activities that pass the filters, in no order; each comes with its feature and label."""
-        rows = Activity.objects.filter(run=run).for_table().density_between(self.min_density, self.max_density)
+        rows = Activity.objects.filter(run=run, **STATES[self.state]).for_table()
+        rows = rows.density_between(self.min_density, self.max_density)
         return rows.matching(run, self.q) if self.q else rows
 
     def page(self, rows: ActivityQuerySet, limit: int, after: str = "", before: str = "") -> Page:
-        return page(rows, self.order, limit, after, before)
-
-
-def page(rows: ActivityQuerySet, order: str, limit: int, after: str = "", before: str = "") -> Page:
-    """At most ``limit`` of ``rows``: the first, or those next to a cursor that an earlier page in this order gave."""
-    edge = Edge.decode(order, after or before) if after or before else None
-    backwards = bool(before and not after)
-    found = _walk(rows, order, edge, limit + 1, backwards=backwards)
-    more, items = len(found) > limit, found[:limit]
-    if backwards:
-        items.reverse()
-        if not items:
-            return page(rows, order, limit)
-    ends = (more, edge is not None) if not backwards else (True, more)
-    return Page(
-        items,
-        next=Edge.of(order, items[-1]).encode() if items and ends[0] else None,
-        previous=Edge.of(order, items[0]).encode() if items and ends[1] else None,
-    )
+        """At most ``limit`` of ``rows``: the first, or those next to a cursor that an earlier page gave."""
+        edge = Edge.decode(self.order, after or before) if after or before else None
+        backwards = bool(before and not after)
+        found = _walk(rows, self.order, edge, limit + 1, backwards=backwards)
+        more, items = len(found) > limit, found[:limit]
+        if backwards:
+            items.reverse()
+            if not items:
+                return self.page(rows, limit)
+        goes_on, came_from = (True, more) if backwards else (more, edge is not None)
+        return Page(
+            items,
+            next=Edge.of(self.order, items[-1]).encode() if items and goes_on else None,
+            previous=Edge.of(self.order, items[0]).encode() if items and came_from else None,
+        )
 
 
 def _walk(rows: ActivityQuerySet, order: str, edge: Edge | None, n: int, *, backwards: bool) -> list[Activity]:
@@ -148,11 +148,3 @@ def _walk(rows: ActivityQuerySet, order: str, edge: Edge | None, n: int, *, back
 
 def _beyond(column: str, sign: str, value: float) -> dict[str, float]:
     return {f"{column}__{'lt' if sign else 'gt'}": value}
-
-
-def _number(query: Mapping[str, str], name: str) -> float | None:
-    text = query.get(name, "").strip()
-    try:
-        return float(text) if text else None
-    except ValueError as error:
-        raise ListingError(f"{name} must be a number.") from error

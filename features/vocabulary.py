@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,6 @@ class Tokens:
         if pieces:
             pieces[-1] += decoder.decode(b"", final=True)
         return pieces
-
-    @cached_property
-    def all_texts(self) -> list[str]:
-        return [self.text_of(i) for i in range(len(self.ends))]
 
 
 @lru_cache(maxsize=8)

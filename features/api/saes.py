@@ -1,15 +1,28 @@
 """SAEs, their features, and one feature with its evidence."""
 
-from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpRequest
 from ninja import Query, Router
 
 from features.api import schemas
-from features.evidence import Evidence, evidence_of, find_run, find_sae, newest_runs
+from features.evidence import (
+    ShownExample,
+    examples_of,
+    find_activity,
+    find_run,
+    find_sae,
+    logit_effects,
+    neighbours_of,
+    newest_run,
+    newest_runs,
+)
 from features.listing import FeatureListing
-from features.models import SAE, Activity, Run
+from features.models import SAE, Activity, Label, Run
+from features.store.examples import BANDS
+from features.store.histogram import unpack_histogram
+from features.store.ranked import Ranked
+from features.vocabulary import Tokens, tokens_of
 
 router = Router(tags=["SAEs"])
 PROBLEMS: dict[int, Any] = {401: schemas.Problem, 404: schemas.Problem, 422: schemas.Problem}
@@ -24,7 +37,7 @@ def list_saes(request: HttpRequest) -> list[SAE]:
 @router.get("/saes/{slug}", response={200: schemas.SAEDetailOut, **PROBLEMS}, summary="One SAE")
 def get_sae(request: HttpRequest, slug: str) -> SAE:
     sae = find_sae(slug)
-    return _with(sae, Run.objects.latest_first().filter(sae=sae).first())
+    return _with(sae, newest_run(sae))
 
 
 @router.get(
@@ -33,7 +46,7 @@ def get_sae(request: HttpRequest, slug: str) -> SAE:
 def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQuery]) -> dict[str, Any]:
     run = find_run(find_sae(slug), query.run)
     listing = FeatureListing(query.order, query.min_density, query.max_density, query.q.strip())
-    rows = listing.rows(run).defer("histogram", "examples", "feature__logits", "feature__neighbours")
+    rows = listing.rows(run).defer("histogram", "examples")
     page = listing.page(rows, query.limit, after=query.after)
     return {"items": [_row(activity) for activity in page.items], "next": page.next}
 
@@ -44,8 +57,8 @@ def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQ
     summary="One feature: statistics, histogram, logit effects, neighbours and examples",
 )
 def get_feature(request: HttpRequest, slug: str, index: int, run: int | None = None) -> dict[str, Any]:
-    sae = find_sae(slug)
-    return _feature(evidence_of(find_run(sae, run), index))
+    chosen = find_run(find_sae(slug), run)
+    return _feature(chosen, find_activity(chosen, index))
 
 
 def _with(sae: SAE, run: Run | None) -> SAE:
@@ -54,22 +67,23 @@ def _with(sae: SAE, run: Run | None) -> SAE:
 
 
 def _row(activity: Activity) -> dict[str, Any]:
-    label = activity.feature.label
     return {
         "index": activity.index,
-        "label": label.text if label else None,
+        "label": _text_of(activity.feature.label),
         "density": activity.density,
         "max_activation": activity.max_activation,
         "n_contexts": activity.n_contexts,
     }
 
 
-def _feature(evidence: Evidence) -> dict[str, Any]:
-    run, activity = evidence.run, evidence.activity
+def _feature(run: Run, activity: Activity) -> dict[str, Any]:
+    feature, tokens = activity.feature, tokens_of(run.sae.model_id)
+    histogram = unpack_histogram(bytes(activity.histogram))
+    top, bottom = (_effects(ranked, tokens) for ranked in logit_effects(feature))
     return {
         "sae": run.sae.slug,
         "index": activity.index,
-        "label": _label(evidence),
+        "label": _label(feature.label),
         "run": run.pk,
         "density": activity.density,
         "n_tokens": run.n_tokens,
@@ -80,15 +94,21 @@ def _feature(evidence: Evidence) -> dict[str, Any]:
         "mean_activation": activity.mean_activation,
         "valid": run.valid,
         "why_not_valid": run.why_not_valid,
-        "histogram": {"edges": evidence.histogram.edges.tolist(), "counts": evidence.histogram.counts.tolist()},
-        "logits": {"top": [asdict(e) for e in evidence.top], "bottom": [asdict(e) for e in evidence.bottom]},
-        "neighbours": [asdict(neighbour) for neighbour in evidence.neighbours],
-        "examples": _examples(evidence),
+        "histogram": {"edges": histogram.edges.tolist(), "counts": histogram.counts.tolist()},
+        "logits": {"top": top, "bottom": bottom},
+        "neighbours": [
+            {"index": near.feature.index, "cosine": near.cosine, "label": _text_of(near.feature.label)}
+            for near in neighbours_of(feature)
+        ],
+        "examples": [_example(shown, tokens) for shown in examples_of(run, activity)],
     }
 
 
-def _label(evidence: Evidence) -> dict[str, Any] | None:
-    label = evidence.label
+def _text_of(label: Label | None) -> str | None:
+    return label.text if label else None
+
+
+def _label(label: Label | None) -> dict[str, Any] | None:
     if label is None:
         return None
     return {
@@ -101,17 +121,19 @@ def _label(evidence: Evidence) -> dict[str, Any] | None:
     }
 
 
-def _examples(evidence: Evidence) -> list[dict[str, Any]]:
-    return [
-        {
-            "context_id": example.context.number,
-            "band": example.band,
-            "max_value": example.max_value,
-            "peak": example.peak,
-            "token_ids": example.token_ids.tolist(),
-            "tokens": example.tokens,
-            "values": example.values.tolist(),
-            "document": {"id": example.context.document_id, "source": example.context.document_source},
-        }
-        for example in evidence.examples
-    ]
+def _effects(ranked: Ranked, tokens: Tokens) -> list[dict[str, Any]]:
+    return [{"token_id": i, "token": tokens.text_of(i), "value": value} for i, value in ranked.pairs()]
+
+
+def _example(shown: ShownExample, tokens: Tokens) -> dict[str, Any]:
+    example, context, ids = shown.example, shown.context, shown.token_ids
+    return {
+        "context_id": context.number,
+        "band": BANDS[example.band],
+        "max_value": example.max_value,
+        "peak": example.peak,
+        "token_ids": ids.tolist(),
+        "tokens": tokens.texts(ids),
+        "values": example.dense(len(ids)).tolist(),
+        "document": {"id": context.document_id, "source": context.document_source},
+    }

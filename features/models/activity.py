@@ -13,7 +13,8 @@ from features.models.run import Run
 
 class ActivityQuerySet(models.QuerySet["Activity"]):
     def for_table(self) -> Self:
-        return self.select_related("feature", "feature__label", "feature__label__author")
+        """With feature and label, without the bytes of the feature that no table shows."""
+        return self.select_related("feature__label__author").defer("feature__logits", "feature__neighbours")
 
     def density_between(self, low: float | None, high: float | None) -> Self:
         found = self

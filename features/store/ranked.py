@@ -1,5 +1,6 @@
 """Ranked lists, ids with a value each: logit effects and neighbours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ class Ranked:
 
     ids: NDArray[np.uint32]
     values: NDArray[np.float32]
+
+    def pairs(self) -> Iterator[tuple[int, float]]:
+        return ((int(i), float(v)) for i, v in zip(self.ids, self.values, strict=True))
 
 
 def pack_ranked(*lists: Ranked) -> bytes:

@@ -4,16 +4,20 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from features import listing, selectors
-from features.forms import STATES, FeatureFilter
-from features.models import SAE, Run
+from features import selectors
+from features.evidence import find_sae
+from features.forms import FeatureFilter
+from features.listing import STATES, FeatureListing, ListingError
+from features.models import Run
+from features.views.chosen import run_if_any, run_query
 
 ROWS = 50
-DEFAULT_ORDER = "index"
+KEPT = ("run", "q", "state", "density_min", "density_max")
+"""What the links of a table carry on, beside its order."""
 
 
 @require_safe
@@ -26,8 +30,8 @@ def home(request: HttpRequest) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def feature_table(request: HttpRequest, slug: str) -> HttpResponse:
     """The page; htmx asks for the same address and gets the table alone."""
-    sae = get_object_or_404(SAE.objects.select_related("model"), slug=slug)
-    run = selectors.run_of(sae, request.GET.get("run", ""))
+    sae = find_sae(slug)
+    run = run_if_any(request, sae)
     ctx: dict[str, Any] = {"sae": sae, "run": run, "run_query": run_query(request)}
     if run is not None:
         ctx |= _table(request, run)
@@ -38,25 +42,25 @@ def feature_table(request: HttpRequest, slug: str) -> HttpResponse:
 def _table(request: HttpRequest, run: Run) -> dict[str, Any]:
     form = FeatureFilter(request.GET)
     form.is_valid()
-    order = form.cleaned_data.get("order") or DEFAULT_ORDER
-    found, lost = selectors.filtered(run, form), False
+    listing, lost = form.listing(), False
+    found = listing.rows(run)
     try:
-        page = listing.page(found, order, ROWS, request.GET.get("after", ""), request.GET.get("before", ""))
-    except listing.ListingError:
-        page, lost = listing.page(found, order, ROWS), True
-    kept: dict[str, str] = {k: str(v) for k, v in request.GET.items() if v and k not in {"after", "before", "order"}}
+        page = listing.page(found, ROWS, request.GET.get("after", ""), request.GET.get("before", ""))
+    except ListingError:
+        page, lost = listing.page(found, ROWS), True
+    kept = {name: request.GET[name] for name in KEPT if request.GET.get(name) and name not in form.errors}
     return {
         "form": form,
-        "states": STATES,
-        "state": form.cleaned_data.get("state") or "all",
-        "order": order,
-        "columns": [_column(name, order, kept) for name in ("index", "density", "max")],
+        "states": list(STATES),
+        "state": listing.state,
+        "order": listing.order,
+        "columns": [_column(name, listing.order, kept) for name in ("index", "density", "max")],
         "count": found.count(),
         "rows": selectors.rows(run, page.items),
         "lost": lost,
-        "next": page.next and urlencode(kept | {"order": order, "after": page.next}),
-        "previous": page.previous and urlencode(kept | {"order": order, "before": page.previous}),
-        "is_filtered": any(name in kept for name in ("q", "density_min", "density_max", "state")),
+        "next": page.next and urlencode(kept | {"order": listing.order, "after": page.next}),
+        "previous": page.previous and urlencode(kept | {"order": listing.order, "before": page.previous}),
+        "is_filtered": listing != FeatureListing(listing.order),
     }
 
 
@@ -66,9 +70,3 @@ def _column(name: str, order: str, kept: dict[str, str]) -> dict[str, str]:
     other = name if first.startswith("-") else f"-{name}"
     now = {name: "ascending", f"-{name}": "descending"}.get(order, "")
     return {"name": name, "sort": now, "query": urlencode(kept | {"order": other if order == first else first})}
-
-
-def run_query(request: HttpRequest) -> str:
-    """What a link adds to stay with the run that was chosen; nothing for the newest."""
-    asked = request.GET.get("run", "")
-    return "?" + urlencode({"run": asked}) if asked else ""

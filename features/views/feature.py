@@ -1,40 +1,43 @@
 """One feature, and one context in which it fires."""
 
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from features import selectors
-from features.models import SAE, Activity, Feature, Run
-from features.passages import whole
+from features import evidence, selectors
 from features.plots.bars import activation_chart
-from features.store.contexts import unpack_ids
 from features.store.histogram import unpack_histogram
-from features.views.browse import run_query
+from features.views.chosen import run_if_any, run_of, run_query
 from features.vocabulary import tokens_of
 
 
 @require_safe
 def feature_page(request: HttpRequest, slug: str, index: int) -> HttpResponse:
-    feature = _feature(slug, index)
-    run = selectors.run_of(feature.sae, request.GET.get("run", ""))
-    activity = Activity.objects.filter(run=run, index=index).first() if run else None
-    positive, negative = selectors.logit_effects(feature)
-    ctx = {
-        "sae": feature.sae,
+    """What its weights say, and if the SAE has a run, what it did there."""
+    sae = evidence.find_sae(slug)
+    run = run_if_any(request, sae)
+    activity = evidence.find_activity(run, index) if run else None
+    feature = activity.feature if activity else evidence.find_feature(sae, index)
+    tokens = tokens_of(sae.model_id)
+    positive, negative = selectors.meters(evidence.logit_effects(feature), tokens)
+    ctx: dict[str, Any] = {
+        "sae": sae,
         "feature": feature,
         "run": run,
         "run_query": run_query(request),
         "activity": activity,
-        "chart": activation_chart(unpack_histogram(bytes(activity.histogram))) if activity else None,
-        "bands": selectors.bands(run, activity) if run and activity else [],
         "positive": positive,
         "negative": negative,
-        "neighbours": selectors.neighbours(feature),
+        "neighbours": evidence.neighbours_of(feature),
         "before": index - 1 if index else None,
-        "after": index + 1 if index + 1 < feature.sae.d_sae else None,
+        "after": index + 1 if index + 1 < sae.d_sae else None,
     }
+    if run and activity:
+        ctx["chart"] = activation_chart(unpack_histogram(bytes(activity.histogram)))
+        ctx["bands"] = selectors.bands(evidence.examples_of(run, activity), tokens, activity.max_activation)
     return render(request, "features/feature.html", ctx)
 
 
@@ -42,31 +45,13 @@ def feature_page(request: HttpRequest, slug: str, index: int) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def context(request: HttpRequest, slug: str, index: int, number: int) -> HttpResponse:
     """Every token of one example; ``?fold=1`` asks for the short form again."""
-    feature = _feature(slug, index)
-    run, activity = _activity(feature, request.GET.get("run", ""))
-    row, example = selectors.example_in(run, activity, number)
-    tokens = tokens_of(feature.sae.model_id)
-    fold = bool(request.GET.get("fold"))
-    shown = selectors.shown(tokens, row, example, activity.max_activation)
-    if not fold:
-        passage = whole(tokens, unpack_ids(bytes(row.token_ids)), example, activity.max_activation)
-        shown = selectors.Shown(row, passage, shown.value)
-    ctx = {"sae": feature.sae, "feature": feature, "run": run, "run_query": run_query(request)}
-    ctx |= {"activity": activity, "example": shown, "open": not fold}
+    sae = evidence.find_sae(slug)
+    run = run_of(request, sae)
+    activity = evidence.find_activity(run, index)
+    shown = evidence.find_example(run, activity, number)
+    unfolded = not request.GET.get("fold")
+    example = selectors.readable(shown, tokens_of(sae.model_id), activity.max_activation, in_full=unfolded)
+    ctx = {"sae": sae, "feature": activity.feature, "run": run, "run_query": run_query(request)}
+    ctx |= {"activity": activity, "example": example, "open": unfolded}
     fragment = request.headers.get("HX-Request")
     return render(request, "features/_example.html" if fragment else "features/context.html", ctx)
-
-
-def _feature(slug: str, index: int) -> Feature:
-    sae = get_object_or_404(SAE.objects.select_related("model"), slug=slug)
-    if index >= sae.d_sae:
-        raise Http404(f"{sae} has features 0 to {sae.d_sae - 1}.")
-    found = Feature.objects.select_related("sae", "sae__model", "label", "label__author")
-    return get_object_or_404(found, sae=sae, index=index)
-
-
-def _activity(feature: Feature, asked: str) -> tuple[Run, Activity]:
-    run = selectors.run_of(feature.sae, asked)
-    if run is None:
-        raise Http404(f"{feature.sae} has no run.")
-    return run, get_object_or_404(Activity, run=run, index=feature.index)

@@ -4,44 +4,46 @@ import json
 from typing import Any
 
 import numpy as np
-from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.views.decorators.cache import cache_control
+from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
-from features import listing, selectors
-from features.models import SAE, Activity, Run
+from features import selectors
+from features.evidence import find_sae
+from features.listing import FeatureListing
+from features.models import Activity, Run
 from features.plots.density import Figure, density_histogram, density_scatter
-from features.views.browse import run_query
+from features.views.chosen import run_if_any, run_of, run_query
 
 PREVIEW = 10
 
 
 @require_safe
 def sae_page(request: HttpRequest, slug: str) -> HttpResponse:
-    sae = get_object_or_404(SAE.objects.select_related("model"), slug=slug)
-    run = selectors.run_of(sae, request.GET.get("run", ""))
+    sae = find_sae(slug)
+    run = run_if_any(request, sae)
     ctx: dict[str, Any] = {"sae": sae, "run": run, "run_query": run_query(request)}
     ctx["runs"] = sae.runs.latest_first()
     if run is not None:
-        strongest = listing.page(selectors.table_of(run), "-max", PREVIEW)
-        ctx["rows"] = selectors.rows(run, strongest.items)
+        strongest = FeatureListing("-max")
+        ctx["rows"] = selectors.rows(run, strongest.page(strongest.rows(run), PREVIEW).items)
     return render(request, "features/sae.html", ctx)
 
 
 @require_safe
-@cache_control(private=True, max_age=86400)
 def plot(request: HttpRequest, slug: str, name: str) -> HttpResponse:
-    """A figure as JSON. A run never changes, so a browser may keep what it got for this run."""
-    run = selectors.run_of(get_object_or_404(SAE, slug=slug), request.GET.get("run", ""))
-    if run is None or name not in {"density", "scatter"}:
+    """A figure as JSON. A run never changes, so a browser may keep the figure of a run that it named."""
+    run = run_of(request, find_sae(slug))
+    if name not in {"density", "scatter"}:
         raise Http404("There is no such plot.")
-    return HttpResponse(json.dumps(_figure(run, name), separators=(",", ":")), content_type="application/json")
+    answer = HttpResponse(json.dumps(_figure(run, name), separators=(",", ":")), content_type="application/json")
+    patch_cache_control(answer, private=True, max_age=86400 if request.GET.get("run") else 0)
+    return answer
 
 
 def _figure(run: Run, name: str) -> Figure:
-    rows = Activity.objects.filter(run=run).order_by(F("index")).values_list("index", "density", "max_activation")
+    rows = Activity.objects.filter(run=run).order_by("index").values_list("index", "density", "max_activation")
     table = np.array(list(rows), dtype=np.float64).reshape(-1, 3)
     if name == "density":
         return density_histogram(table[:, 1])

@@ -144,3 +144,17 @@ def test_an_index_is_a_number(client_in: Client) -> None:
 def test_no_such_run(client_in: Client, run: str) -> None:
     response = client_in.get("/api/v1/saes/tiny-lm-l6/features/1", {"run": run})
     assert (response.status_code, response.json()) == (404, {"detail": f"This SAE has no run {run}."})
+
+
+def test_pages_and_the_api_show_the_same_evidence(client_in: Client, world: World) -> None:
+    for index in (DEAD, TIED, SPLITS):
+        got = get(client_in, index)
+        page = client_in.get(f"/saes/tiny-lm-l6/features/{index}/").context
+        shown = [example for band in page.get("bands", []) for example in band.examples]
+        assert [(e.context.number, e.value) for e in shown] == [
+            (e["context_id"], e["max_value"]) for e in got["examples"]
+        ]
+        for side, effects in (("top", page["positive"]), ("bottom", page["negative"])):
+            assert [(e.id, e.value) for e in effects] == [(e["token_id"], e["value"]) for e in got["logits"][side]]
+        near = [(n.feature.index, n.cosine) for n in page["neighbours"]]
+        assert near == [(n["index"], n["cosine"]) for n in got["neighbours"]]

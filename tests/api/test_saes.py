@@ -91,7 +91,9 @@ def test_features_are_filtered(client_in: Client, world: World) -> None:
 
     assert found(max_density=0) == [factories.DEAD]
     assert factories.DENSE in found(min_density=0.05)
-    assert found(q="cities, by") == [factories.NAMED]
+    assert found(q=" cities, by ") == [factories.NAMED]
+    assert factories.NAMED in found(q="y")
+    assert found(q=b"\xff\xfe") == []
 
 
 def test_a_run_is_chosen_among_those_of_its_sae(client_in: Client, world: World) -> None:
@@ -111,6 +113,8 @@ def test_a_run_is_chosen_among_those_of_its_sae(client_in: Client, world: World)
         ({"order": "label"}, "order must be one of index, -index, density, -density, max, -max."),
         ({"min_density": "2"}, "min_density must be a fraction of tokens, from 0 to 1."),
         ({"min_density": "nan"}, "min_density must be a fraction of tokens, from 0 to 1."),
+        ({"min_density": "much"}, "min_density: Input should be a valid number, unable to parse string as a number."),
+        ({"q": "a" * 10_000}, "q must not be longer than 200 characters."),
         ({"q": "\0"}, "q must not hold the character NUL."),
         ({"after": "nonsense"}, "The cursor is not one that this list gave out; start again without it."),
         ({"limit": "0"}, "limit: Input should be greater than or equal to 1."),

@@ -1,6 +1,7 @@
 """Lists of features: every order shows every feature once, ties and all, and a hostile cursor is one clear error."""
 
 import base64
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -99,6 +100,9 @@ def test_filters(run: Run) -> None:
     assert found(q="of 50% riv") == [5]
     assert found(q="of 5_% riv") == []
     assert found(q="3") == [3]
+    assert found(state="dead") == [0, 2, 5]
+    assert found(state="alive") == [1, 3, 4, 6, 7]
+    assert found(state="alive", max_density=0.4) == [3]
 
 
 def test_a_run_lists_only_its_own(run: Run) -> None:
@@ -112,26 +116,21 @@ def test_a_run_lists_only_its_own(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "sentence"),
+    ("asked", "sentence"),
     [
         ({"order": "label"}, "order must be one of index, -index, density, -density, max, -max."),
-        ({"min_density": "much"}, "min_density must be a number."),
-        ({"min_density": "nan"}, "min_density must be a fraction of tokens, from 0 to 1."),
-        ({"max_density": "-1"}, "max_density must be a fraction of tokens, from 0 to 1."),
-        ({"min_density": "0.5", "max_density": "0.1"}, "min_density must not be greater than max_density."),
+        ({"state": "asleep"}, "state must be one of all, alive, dense, dead."),
+        ({"min_density": float("nan")}, "min_density must be a fraction of tokens, from 0 to 1."),
+        ({"max_density": -1.0}, "max_density must be a fraction of tokens, from 0 to 1."),
+        ({"min_density": 0.5, "max_density": 0.1}, "min_density must not be greater than max_density."),
         ({"q": "a\0b"}, "q must not hold the character NUL."),
         ({"q": "a" * 201}, "q must not be longer than 200 characters."),
     ],
 )
-def test_parameters_that_make_no_sense(query: dict[str, str], sentence: str) -> None:
+def test_parameters_that_make_no_sense(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ListingError) as error:
-        FeatureListing.from_query(query)
+        FeatureListing(**asked)
     assert str(error.value) == sentence
-
-
-def test_parameters_of_an_address() -> None:
-    listing = FeatureListing.from_query({"min_density": "1e-3", "max_density": "", "q": " cat "}, order="-max")
-    assert listing == FeatureListing("-max", min_density=0.001, max_density=None, q="cat")
 
 
 def forged(plain: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.test import Client
 
+from features.models import Corpus
 from jobs.models import Job
 from tests import factories
 from tests.factories import World
@@ -40,10 +41,21 @@ def test_an_sae_without_a_run_says_what_to_do(world: World, client_in: Client) -
     assert client_in.get("/saes/unread/plots/density.json").status_code == 404
 
 
+def test_a_feature_of_an_sae_without_a_run_shows_its_weights(world: World, client_in: Client) -> None:
+    factories.make_features(factories.make_sae(world.model, "unread"))
+    page = client_in.get("/saes/unread/features/3/").content.decode()
+    assert "Nothing has been read through this SAE yet" in page
+    assert "Nearest decoder directions" in page
+    assert client_in.get("/saes/unread/features/3/contexts/0/").status_code == 404
+    assert client_in.get("/saes/unread/features/24/").status_code == 404
+    assert client_in.get(f"/saes/unread/features/3/?run={world.run.pk}").status_code == 404
+
+
 def test_plots_are_json_of_the_run(world: World, client_in: Client) -> None:
     answer = client_in.get(f"{SAE}plots/scatter.json?run={world.run.pk}")
     assert answer["Content-Type"] == "application/json"
-    assert "private" in answer["Cache-Control"]
+    assert answer["Cache-Control"] == "private, max-age=86400"
+    assert "max-age=0" in client_in.get(f"{SAE}plots/scatter.json")["Cache-Control"]  # tomorrow's newest is another
     assert json.loads(answer.content)["data"][0]["type"] == "scatter"
     assert client_in.get(f"{SAE}plots/other.json").status_code == 404
 
@@ -54,6 +66,17 @@ def test_the_page_costs_the_same_for_any_number_of_features(
     client_in.get(SAE)
     with django_assert_num_queries(7):  # session, user, SAE, run, ten activities, their contexts, runs to choose from
         client_in.get(SAE)
+
+
+def test_what_a_corpus_says_of_itself_is_text(world: World, client_in: Client) -> None:
+    hostile = f"{factories.HOSTILE}{factories.OVERRIDE}"
+    Corpus.objects.update(name=hostile, source=hostile, origin=hostile, licence=hostile)
+    factories.make_run(world.sae, world.corpus)  # two runs: the page lets choose
+    for address in (SAE, f"{SAE}features/5/?run={world.run.pk}", world.run.get_absolute_url(), "/"):
+        page = client_in.get(address).content.decode()
+        assert factories.HOSTILE not in page
+        assert factories.OVERRIDE not in page
+        assert "&lt;script&gt;" in page
 
 
 def test_a_run_page_shows_provenance_and_its_jobs(world: World, client_in: Client) -> None:

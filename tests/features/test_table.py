@@ -87,6 +87,21 @@ def test_a_damaged_address_shows_the_first_page(cursor: str, world: World, clien
     assert indexes(answer)[0] == 0
 
 
+def test_links_leave_out_what_was_wrong(world: World, client_in: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browse, "ROWS", 3)
+    answer = client_in.get(f"{TABLE}?q={'x' * 10_000}&state=alive&density_min=abc&unknown=1")
+    assert answer.content.decode().count("x" * 10_000) == 1  # in the box, where it can be mended
+    kept = parse_qs(answer.context["next"])
+    assert kept.pop("after")
+    assert kept == {"state": ["alive"], "order": ["index"]}
+
+
+def test_a_table_of_all_features_is_not_called_filtered(world: World, client_in: Client) -> None:
+    for query in ("", "?q=&state=all&density_min=&density_max=", "?q=+", "?state=asleep", "?order=-max"):
+        assert "show all" not in client_in.get(TABLE + query).content.decode()
+    assert "show all" in client_in.get(f"{TABLE}?state=alive").content.decode()
+
+
 def test_htmx_gets_the_table_alone(world: World, client_in: Client) -> None:
     part = client_in.get(TABLE, headers={"HX-Request": "true"}).content.decode()
     assert part.lstrip().startswith('<div id="table"')

@@ -31,7 +31,7 @@ def test_tokens_come_from_the_models_row(world: World) -> None:
     assert tokens.text_of(IDS[b" river"]) == " river"
     assert tokens.texts([BOS, IDS[b"\n"]]) == ["<|bos|>", "\n"]
     assert "".join(tokens.running(encode(f" the {SPLIT}\n"))) == f" the {SPLIT}\n"
-    assert len(tokens.all_texts) == len(TOKENS)
+    assert len(tokens.ends) == len(TOKENS)
 
 
 def test_padded_rows_of_an_embedding_have_no_text(world: World) -> None:
