@@ -92,14 +92,15 @@ def _engine_parts(n_tokens: int) -> Iterator[tuple[str, Callable[[], object]]]:
     capture = Capture(model, *sae.hook_point())
     capture.calibrate(contexts[:64])
     settings = ExtractionSettings()
+    size = settings.contexts_per_batch(sae.d_sae)
 
     def forward() -> None:
-        for _ in capture.batches(contexts, settings.batch):
+        for _ in capture.batches(contexts, size):
             pass
 
     def forward_and_encoder() -> None:
         with torch.inference_mode():
-            for batch in capture.batches(contexts, settings.batch):
+            for batch in capture.batches(contexts, size):
                 torch.nn.functional.linear(batch.x[batch.mask], sae.W_enc.T, sae.b_enc)
 
     yield "forward pass to the hooked layer", forward
