@@ -1,6 +1,7 @@
 """The demo as a person meets it: from the address in the terminal to an example that lights up."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -93,9 +94,10 @@ def test_a_used_address_says_so(browser: Browser, cookies: list, address: str):
 
 def test_an_extraction_started_in_the_browser_shows_its_progress_and_ends(page: Page, home: str):
     page.goto(f"{home}jobs/new/")
+    page.locator("select[name=corpus]").select_option(index=1)
     page.locator("[name=tokens]").fill("4096")
     page.locator("main form button[type=submit]").last.click()
-    page.wait_for_url("**/jobs/*/")
+    page.wait_for_url(re.compile(r"/jobs/\d+/$"))
     expect(page.locator("main")).to_contain_text("done", timeout=120_000)
 
 
