@@ -62,7 +62,7 @@ class Row:
 
 
 def rows(run: Run, activities: Sequence[Activity]) -> list[Row]:
-    tokens = tokens_of(run.sae.model_id)
+    tokens = tokens_of(run.sae.model)
     tops = [[e for e in unpack_examples(bytes(a.examples)) if e.band == 0][:PEAKS] for a in activities]
     return [_row(a, top, tokens) for a, top in zip(activities, with_contexts(run, tops), strict=True)]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.models import Vocabulary
+from features.models import LanguageModel, Vocabulary
 from features.store.contexts import unpack_ids
 
 
@@ -46,9 +46,13 @@ class Tokens:
         return pieces
 
 
+def tokens_of(model: LanguageModel) -> Tokens:
+    """The tokens of ``model``, read once a process: a model's digest never changes, while a key may come again."""
+    return _tokens(model.pk, model.tokenizer_digest)
+
+
 @lru_cache(maxsize=8)
-def tokens_of(model_id: int) -> Tokens:
-    """The tokens of the LanguageModel with this primary key. The row never changes, so it is read once a process."""
+def _tokens(model_id: int, tokenizer_digest: str) -> Tokens:
     row = Vocabulary.objects.get(model_id=model_id)
     special = frozenset(int(i) for i in unpack_ids(bytes(row.special_ids)))
     return Tokens(bytes(row.raw), unpack_ids(bytes(row.ends)), special, row.joiner)

@@ -77,7 +77,7 @@ def _row(activity: Activity) -> dict[str, Any]:
 
 
 def _feature(run: Run, activity: Activity) -> dict[str, Any]:
-    feature, tokens = activity.feature, tokens_of(run.sae.model_id)
+    feature, tokens = activity.feature, tokens_of(run.sae.model)
     histogram = unpack_histogram(bytes(activity.histogram))
     top, bottom = (_effects(ranked, tokens) for ranked in logit_effects(feature))
     return {

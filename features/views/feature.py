@@ -21,7 +21,7 @@ def feature_page(request: HttpRequest, slug: str, index: int) -> HttpResponse:
     run = run_if_any(request, sae)
     activity = evidence.find_activity(run, index) if run else None
     feature = activity.feature if activity else evidence.find_feature(sae, index)
-    tokens = tokens_of(sae.model_id)
+    tokens = tokens_of(sae.model)
     positive, negative = selectors.meters(evidence.logit_effects(feature), tokens)
     ctx: dict[str, Any] = {
         "sae": sae,
@@ -50,7 +50,7 @@ def context(request: HttpRequest, slug: str, index: int, number: int) -> HttpRes
     activity = evidence.find_activity(run, index)
     shown = evidence.find_example(run, activity, number)
     unfolded = not request.GET.get("fold")
-    example = selectors.readable(shown, tokens_of(sae.model_id), activity.max_activation, in_full=unfolded)
+    example = selectors.readable(shown, tokens_of(sae.model), activity.max_activation, in_full=unfolded)
     ctx = {"sae": sae, "feature": activity.feature, "run": run, "run_query": run_query(request)}
     ctx |= {"activity": activity, "example": example, "open": unfolded}
     fragment = request.headers.get("HX-Request")

@@ -43,7 +43,7 @@ def test_its_shape_and_its_numbers(client_in: Client, world: World) -> None:
 
 
 def test_its_examples_are_joined_to_their_contexts(client_in: Client, world: World) -> None:
-    tokens = tokens_of(world.model.pk)
+    tokens = tokens_of(world.model)
     contexts = {context.number: context for context in Context.objects.filter(run=world.run)}
     n_shown = 0
     for activity in Activity.objects.filter(run=world.run):
@@ -68,7 +68,7 @@ def test_its_examples_are_joined_to_their_contexts(client_in: Client, world: Wor
 def test_its_weights_side(client_in: Client, world: World) -> None:
     feature = Activity.objects.get(run=world.run, index=SPLITS).feature
     got = get(client_in, SPLITS)
-    tokens = tokens_of(world.model.pk)
+    tokens = tokens_of(world.model)
     for side, ranked in zip(("top", "bottom"), unpack_ranked(bytes(feature.logits), 2), strict=True):
         assert got["logits"][side] == [
             {"token_id": int(i), "token": tokens.text_of(int(i)), "value": float(v)}

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.store.contexts import pack_ids
 from features.vocabulary import Tokens, tokens_of
 from tests.factories import BOS, IDS, SPLIT, TOKENS, World, encode
 
@@ -26,7 +27,7 @@ def test_a_token_that_is_a_part_of_a_character_shows_as_broken() -> None:
 
 
 def test_tokens_come_from_the_models_row(world: World) -> None:
-    tokens = tokens_of(world.model.pk)
+    tokens = tokens_of(world.model)
     assert tokens.special == {0, 1}
     assert tokens.text_of(IDS[b" river"]) == " river"
     assert tokens.texts([BOS, IDS[b"\n"]]) == ["<|bos|>", "\n"]
@@ -35,7 +36,7 @@ def test_tokens_come_from_the_models_row(world: World) -> None:
 
 
 def test_padded_rows_of_an_embedding_have_no_text(world: World) -> None:
-    tokens = tokens_of(world.model.pk)
+    tokens = tokens_of(world.model)
     assert tokens.text_of(len(TOKENS)) == ""
     assert tokens.text_of(-1) == ""
 
@@ -43,3 +44,12 @@ def test_padded_rows_of_an_embedding_have_no_text(world: World) -> None:
 def test_a_joiner_stands_after_each_token() -> None:
     tokens = Tokens(b"ab", np.array([1, 2], np.uint32), frozenset(), " ")
     assert tokens.running([0, 1]) == ["a ", "b "]
+
+
+def test_a_key_that_comes_again_with_other_tokens_shows_the_other_tokens(world: World) -> None:
+    first = tokens_of(world.model).texts(range(5))
+    vocabulary = world.model.vocabulary
+    vocabulary.raw, vocabulary.ends = b"abcde", pack_ids([1, 2, 3, 4, 5])
+    vocabulary.save()
+    world.model.tokenizer_digest = "another"
+    assert tokens_of(world.model).texts(range(5)) == list("abcde") != first
