@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from hypothesis import settings as hypothesis_settings
 
 from tests import factories
+
+# No test fails for being slow: CI machines are busy.
+hypothesis_settings.register_profile("featurescope", deadline=None)
+hypothesis_settings.load_profile("featurescope")
 
 
 @pytest.fixture
