@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from features.models import Activity, Run
 from features.models.activity import ActivityQuerySet
+from features.models.run import DENSE
 
 # What a list is ordered by: the column, and whether it descends. Features with the same value stand by index.
 ORDERS = {
@@ -24,7 +25,7 @@ ORDERS = {
 STATES: dict[str, dict[str, float]] = {
     "all": {},
     "alive": {"density__gt": 0},
-    "dense": {"density__gt": 0.01},
+    "dense": {"density__gt": DENSE},
     "dead": {"density": 0},
 }
 MAX_INDEX = 2**31 - 1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.models import SAE as SAERow
 from features.models import Activity, Context, Feature, Label, Run
+from features.models.run import DENSE
 from features.store.contexts import pack_ids
 from features.store.examples import Examples, pack_examples
 from features.store.histogram import pack_histogram
@@ -31,7 +32,6 @@ from jobs.progress import Progress, Stopped
 from jobs.registry import Registered, register
 
 ROWS = 500  # a bulk insert
-DENSE = 0.01
 
 
 @dataclass(frozen=True)

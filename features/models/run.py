@@ -9,6 +9,8 @@ from django.urls import reverse
 from features.models.corpus import Corpus
 from features.models.sae import SAE
 
+DENSE = 0.01  # a feature that fires on a larger share of tokens is called dense
+
 
 class RunQuerySet(models.QuerySet["Run"]):
     def latest_first(self) -> Self:
