@@ -67,7 +67,7 @@ def _extract(job: Job, progress: Progress) -> Run:
     made_with = provenance(device)  # now: the code on the disk may change while this process runs
     torch.manual_seed(request.seed)
 
-    progress.stage("reading the corpus")
+    progress.stage("reading the corpus", device=made_with["device"])
     corpus = corpus_source(request)
     facts = corpus_facts(corpus)
     progress.stage("loading the SAE")

@@ -41,6 +41,7 @@ def test_a_job_tells_its_stages_and_ends_with_a_run(tiny_folder: Path):
     job.refresh_from_db()
     assert job.state == Job.State.DONE
     assert job.run is not None
+    assert job.device == job.run.provenance["device"] != ""
     assert (job.done, job.total) == (0, 0) or job.done == job.total
     told = list(dict.fromkeys(stages))
     assert told[0] == "reading the corpus"
