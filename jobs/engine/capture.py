@@ -15,7 +15,7 @@ from jobs.engine.errors import SettingsError
 from jobs.engine.model import LoadedModel
 
 SINK_RATIO = 10.0
-SINK_SAMPLE = 64  # contexts whose median norm sets the sink threshold
+SINK_SAMPLE = 8  # contexts whose median norm sets the sink threshold
 
 
 class _HookReached(Exception):

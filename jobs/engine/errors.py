@@ -19,3 +19,11 @@ class CorpusError(EngineError):
 
 class SettingsError(EngineError):
     """The settings contradict each other, the model or the SAE."""
+
+
+class NotFinite(EngineError):
+    """The activations hold NaN or infinity."""
+
+
+class DamagedState(EngineError):
+    """A saved shard state cannot be read; the shard has to be made again."""

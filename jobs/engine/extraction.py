@@ -1,20 +1,23 @@
 """One pass over a corpus: what every feature of an SAE does there, exactly, in memory that does not grow with it."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from jobs.engine import codes
 from jobs.engine.capture import Batch, Capture
 from jobs.engine.corpus import Context
 from jobs.engine.errors import SettingsError
-from jobs.engine.firings import find_firings
 from jobs.engine.saes import SAE
 from jobs.engine.state import State
 
-MAX_CONTEXT = (1 << 16) - 1  # positions are kept in 16 bits
-MAX_CELLS = 1 << 27  # of a batch's dense activations: 512 MiB of float32
+MAX_CONTEXT = (1 << 15) - 1  # positions are kept in 16 bits, with a sign
+MAX_CELLS = 1 << 23  # (context, feature) pairs of a batch
+GROUP = 16  # batches' worth of contexts that are sorted by length together
+NEAR_PER_TOKEN = 4
 HOOKS = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
 
 
@@ -23,7 +26,7 @@ class ExtractionSettings:
     """``top``: examples kept from the highest maxima; ``per_band``: from each quarter of the activations below.
 
     ``reservoir``: contexts sampled per feature and octave, from which the bands are filled. ``batch``: tokens per
-    forward pass. ``shard``: contexts per shard state. ``skip_first`` is Capture's.
+    forward pass. ``skip_first`` is Capture's.
     """
 
     context: int = 128
@@ -32,7 +35,6 @@ class ExtractionSettings:
     reservoir: int = 8
     skip_first: int = 0
     batch: int = 2048
-    shard: int = 512
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,19 +44,37 @@ class ExtractionSettings:
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} must be from {low} to {high}, not {getattr(self, name)}.")
 
-    def contexts_per_batch(self, d_sae: int) -> int:
-        """As many as ``batch`` tokens make, but no more than their dense activations have room for."""
-        return max(1, min(self.batch, MAX_CELLS // d_sae) // self.context)
-
 
 @dataclass(frozen=True)
 class Step:
-    """After each batch: contexts and tokens read so far. ``state`` is there when the shard ``shard`` is complete."""
+    """After each batch: contexts and tokens of the shard read so far; after the last one, its ``state``.
+
+    ``halved``: out of memory made the pass go on with at most so many contexts at a time; None while all fit.
+    """
 
     n_contexts: int
     n_tokens: int
-    shard: int
+    halved: int | None
     state: State | None
+
+
+def plan_batches(lengths: NDArray[np.int64], settings: ExtractionSettings, d_sae: int) -> list[NDArray[np.int64]]:
+    """The numbers of the contexts that run together, batch by batch, for contexts of ``lengths`` tokens.
+
+    What a model computes for a context depends in its last bits on what else is in the batch, so the batches of a
+    corpus are fixed here, once, and shards are runs of whole batches. Neighbours are sorted by length, to save padding.
+    """
+    batches = []
+    most = max(1, MAX_CELLS // d_sae)
+    group = GROUP * max(1, settings.batch // settings.context)
+    for start in range(0, len(lengths), group):
+        members = np.arange(start, min(start + group, len(lengths)))
+        members = members[np.argsort(-lengths[members], kind="stable")]
+        while len(members):
+            size = max(1, min(most, settings.batch // int(lengths[members[0]])))
+            batches.append(members[:size])
+            members = members[size:]
+    return batches
 
 
 def check_fit(sae: SAE, capture: Capture, context: int) -> None:
@@ -80,40 +100,52 @@ def check_fit(sae: SAE, capture: Capture, context: int) -> None:
 def extract(
     capture: Capture,
     sae: SAE,
-    contexts: Iterable[Context],
+    contexts: Sequence[Context],
+    batches: Sequence[NDArray[np.int64]],
     settings: ExtractionSettings,
-    done: Collection[int] = (),
 ) -> Iterator[Step]:
-    """Read ``contexts`` in the order of their numbers and yield a Step after each batch.
+    """Read ``batches`` of ``contexts``, the whole corpus, and yield a Step after each; the last one has the state.
 
-    Shards in ``done`` were saved by an earlier attempt and are passed over. ``capture`` must be calibrated. Raises
-    SettingsError where SAE and model do not fit.
+    ``capture`` must be calibrated. Where the device runs out of memory, the batch is halved and the shard goes on.
+    Raises SettingsError where SAE and model do not fit, and torch.OutOfMemoryError where not even one context fits.
     """
     check_fit(sae, capture, settings.context)
-    source = iter(contexts)
-    n_contexts = n_tokens = shard = 0
-    while members := list(islice(source, settings.shard)):
-        if shard in done:
-            n_contexts += len(members)
-            n_tokens += sum(len(c.token_ids) for c in members)
-            yield Step(n_contexts, n_tokens, shard, None)
-        else:
-            state = State.empty(sae.d_sae, sae.d_out, settings, capture.model.device)
-            for batch in capture.batches(members, settings.contexts_per_batch(sae.d_sae)):
-                add_batch(state, batch, sae, settings.seed)
-                n_contexts += len(batch.contexts)
-                n_tokens += sum(len(c.token_ids) for c in batch.contexts)
-                last = batch.contexts[-1] is members[-1]
-                yield Step(n_contexts, n_tokens, shard, state.compact() if last else None)
-        shard += 1
+    state = State.empty(sae.d_sae, sae.d_out, settings, len(contexts), capture.model.device)
+    n_contexts = n_tokens = 0
+    limit: int | None = None
+    for number, members in enumerate(batches, 1):
+        waiting = list(_pieces(members, limit))
+        while waiting:
+            piece = waiting.pop(0)
+            try:
+                batch = capture.run([contexts[int(i)] for i in piece])
+                found = read(batch, sae)
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(piece) == 1:
+                    raise
+                limit = -(-len(piece) // 2)
+                waiting = [half for part in [piece, *waiting] for half in _pieces(part, limit)]
+                torch.cuda.empty_cache()
+                continue
+            state.update(batch, *found, settings.seed)
+            n_contexts += len(piece)
+            n_tokens += int(batch.lengths.sum())
+        yield Step(n_contexts, n_tokens, limit, state if number == len(batches) else None)
 
 
 @torch.inference_mode()
-def add_batch(state: State, batch: Batch, sae: SAE, seed: int) -> None:
-    """Add one batch to ``state``: quality over all its unmasked tokens, and every firing."""
+def read(batch: Batch, sae: SAE) -> tuple[codes.Codes, torch.Tensor]:
+    """What the SAE sees in the unmasked tokens of ``batch``, and what it makes of that: float32 [n, d_out]."""
     x = batch.x[batch.mask]
-    acts = sae.encode(x)
-    firings = find_firings(acts, batch.mask.nonzero(), batch.token_ids, batch.lengths, seed)
-    state.quality.update(x, sae.decode(acts, x), int((acts != 0).sum()))
-    state.count(batch)
-    state.add(firings, batch)
+    found = codes.encode(sae, x, NEAR_PER_TOKEN)
+    return found, codes.reconstruct(sae, found, x)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether ``error`` says that the device, or the CPU's allocator, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _pieces(members: NDArray[np.int64], limit: int | None) -> Iterator[NDArray[np.int64]]:
+    size = limit or len(members)
+    return (members[start : start + size] for start in range(0, len(members), size))

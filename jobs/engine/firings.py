@@ -1,94 +1,113 @@
-"""From the dense activations of a batch to its firings: (token, feature, value), grouped by (context, feature)."""
+"""One batch's codes seen by context: which features fire in which contexts, how strongly, and where."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from jobs.engine.rows import HIGHEST_OCTAVE, LOWEST_OCTAVE
-
-REACH = 8  # tokens on each side of the peak that make the key: 17 in all
+from jobs.engine import hashing
+from jobs.engine.codes import Triples
+from jobs.engine.rows import Kept, Rows
 
 
 @dataclass(frozen=True)
-class Firings:
-    """m firings sorted by (context, feature, position), and the p pairs of context and feature they belong to.
+class Places:
+    """Where the unmasked tokens of a batch stand. ``numbers`` int64 [contexts] names the contexts in the corpus.
 
-    ``feature``, ``position``, ``pair`` int64 [m] and ``value`` float32 [m]; per pair, [p]: ``pair_context`` (within
-    the batch), ``pair_feature``, ``length`` (firings), ``maximum``, ``peak`` (the first position of the maximum),
-    ``octave``, ``key`` and ``priority``, as rows.Rows has them.
+    ``context``, ``position`` int64 [n]: of each unmasked token; ``keys`` int64 [contexts, length]: hashes of the text
+    around each position.
     """
 
-    feature: Tensor
+    numbers: Tensor
+    context: Tensor
     position: Tensor
-    value: Tensor
-    pair: Tensor
-    pair_context: Tensor
-    pair_feature: Tensor
-    length: Tensor
+    keys: Tensor
+
+
+class Pairs:
+    """Triples grouped by (context, feature). ``cell`` int64 [m] numbers the pair each triple belongs to.
+
+    Work goes through tables of [contexts * F] cells, not through sorting: a batch has few contexts, and most of its
+    pairs are dropped once the run is under way.
+    """
+
+    def __init__(self, triples: Triples, places: Places, d_sae: int) -> None:
+        self.triples, self.places, self.d_sae = triples, places, d_sae
+        self.position = places.position[triples.token]
+        self.cell = places.context[triples.token] * d_sae + triples.feature
+
+    @cached_property
+    def maximum(self) -> Tensor:
+        """float32 [contexts * F], 0 where there is none."""
+        table = torch.zeros(len(self.places.numbers) * self.d_sae, device=self.cell.device)
+        return table.scatter_reduce_(0, self.cell, self.triples.value, "amax")
+
+    def best(self, seed: int) -> "Best":
+        """The maximum of each pair, and the first position where it stands."""
+        cells = self.maximum.nonzero().squeeze(1)
+        length = self.places.keys.shape[1]
+        at_maximum = torch.where(self.triples.value == self.maximum[self.cell], self.position, length)
+        table = torch.full_like(self.maximum, length, dtype=torch.int64)
+        peak = table.scatter_reduce_(0, self.cell, at_maximum, "amin")[cells]
+        context, feature = cells // self.d_sae, cells % self.d_sae
+        priority = hashing.mix(self.places.keys[context, peak] ^ hashing.mix(feature + (seed << 32)))
+        return Best(cells, context, feature, self.maximum[cells], peak, priority)
+
+    def rows(self, best: "Best", wanted: Tensor) -> Rows:
+        """The pairs of ``best`` that are ``wanted`` bool [p], with all their triples."""
+        kept = torch.zeros_like(self.maximum, dtype=torch.bool)
+        kept[best.cell[wanted]] = True
+        triples = kept[self.cell].nonzero().squeeze(1)
+        # Stable, and tokens come in order, so positions rise within a pair.
+        cell, order = self.cell[triples].sort(stable=True)
+        triples = triples[order]
+        length = torch.unique_consecutive(cell, return_counts=True)[1]
+        return Rows(
+            feature=best.feature[wanted].int(),
+            context=self.places.numbers[best.context[wanted]].int(),
+            value=best.maximum[wanted],
+            peak=best.peak[wanted].short(),
+            priority=best.priority[wanted],
+            length=length.short(),
+            positions=self.position[triples].short(),
+            values=self.triples.value[triples],
+        )
+
+
+@dataclass(frozen=True)
+class Best:
+    """p pairs in the order of ``cell``: int64 [p] each, ``maximum`` float32 [p]. ``context`` counts in the batch."""
+
+    cell: Tensor
+    context: Tensor
+    feature: Tensor
     maximum: Tensor
     peak: Tensor
-    octave: Tensor
-    key: Tensor
     priority: Tensor
 
 
-def find_firings(acts: Tensor, places: Tensor, token_ids: Tensor, lengths: Tensor, seed: int) -> Firings:
-    """``acts`` float32 [n, F] of the unmasked tokens, which stand at ``places`` [n, 2] (context, position) of
-    ``token_ids`` [contexts, length]; context c has ``lengths[c]`` tokens, the rest is padding. A feature fires where
-    its activation is above 0.
+def near_misses(near: Triples, fired: Pairs, kept: Kept, seed: int) -> Rows:
+    """Rows for the features that come close in a context and fire nowhere in it, one token each: the closest.
+
+    What ``kept`` would not let in is not looked at.
     """
-    token, feature = (acts > 0).nonzero(as_tuple=True)
-    value = acts[token, feature]
-    pair_id = places[token, 0] * acts.shape[1] + feature
-    # The sort is stable and tokens come in order, so positions rise within a pair.
-    pair_id, order = pair_id.sort(stable=True)
-    value, position = value[order], places[token[order], 1]
-    pairs, pair, length = torch.unique_consecutive(pair_id, return_inverse=True, return_counts=True)
-    pair_context, pair_feature = pairs // acts.shape[1], pairs % acts.shape[1]
-    maximum = torch.zeros_like(pairs, dtype=value.dtype).scatter_reduce(0, pair, value, "amax", include_self=False)
-    at_peak = torch.where(value == maximum[pair], position, token_ids.shape[1])
-    peak = torch.zeros_like(pairs).scatter_reduce(0, pair, at_peak, "amin", include_self=False)
-    key = keys_around(token_ids, lengths, pair_context, peak)
-    return Firings(
-        feature=feature[order],
-        position=position,
-        value=value,
-        pair=pair,
-        pair_context=pair_context,
-        pair_feature=pair_feature,
-        length=length,
-        maximum=maximum,
-        peak=peak,
-        octave=(torch.frexp(maximum).exponent.long() - 1).clamp(LOWEST_OCTAVE, HIGHEST_OCTAVE),
-        key=key,
-        priority=mix(key ^ mix(pair_feature + (seed << 32))),
+    close = near.value >= kept.least_value[near.feature]
+    pairs = Pairs(_select(near, close), fired.places, fired.d_sae)
+    silent = fired.maximum[pairs.cell] == 0
+    pairs = Pairs(_select(pairs.triples, silent), fired.places, fired.d_sae)
+    best = pairs.best(seed)
+    return Rows(
+        feature=best.feature.int(),
+        context=fired.places.numbers[best.context].int(),
+        value=best.maximum,
+        peak=best.peak.short(),
+        priority=best.priority,
+        length=torch.ones_like(best.peak).short(),
+        positions=best.peak.short(),
+        values=best.maximum,
     )
 
 
-def keys_around(token_ids: Tensor, lengths: Tensor, context: Tensor, peak: Tensor) -> Tensor:
-    """int64 hash of the tokens within REACH of each ``peak``; the edges of the context count as part of the text."""
-    key = torch.zeros_like(peak)
-    for step in range(-REACH, REACH + 1):
-        position = peak + step
-        inside = (position >= 0) & (position < lengths[context])
-        token = token_ids[context, position.clamp(0, token_ids.shape[1] - 1)]
-        key = mix(key ^ torch.where(inside, token + 1, 0))
-    return key
-
-
-def mix(x: Tensor) -> Tensor:
-    """splitmix64's finaliser on int64, which wraps (Steele, Lea & Flood 2014), kept below 2**62 and non-negative.
-
-    The arithmetic shift of a signed number would carry the sign along, so the sign bits are cut off first.
-    """
-    x = (x + _GOLDEN) & _POSITIVE
-    x = ((x ^ (x >> 30)) * _FIRST) & _POSITIVE
-    x = ((x ^ (x >> 27)) * _SECOND) & _POSITIVE
-    return x ^ (x >> 31)
-
-
-_POSITIVE = (1 << 62) - 1
-_GOLDEN = 0x1E3779B97F4A7C15
-_FIRST = 0x3F58476D1CE4E5B9
-_SECOND = 0x14D049BB133111EB
+def _select(triples: Triples, wanted: Tensor) -> Triples:
+    return Triples(triples.token[wanted], triples.feature[wanted], triples.value[wanted])

@@ -1,140 +1,168 @@
 """The state of an extraction: what has been counted and kept so far. It merges, and it can be saved."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from jobs.engine import hashing
 from jobs.engine.capture import Batch
-from jobs.engine.firings import Firings
+from jobs.engine.codes import Codes
+from jobs.engine.errors import DamagedState
+from jobs.engine.firings import Pairs, Places, near_misses
+from jobs.engine.pool import Pool
 from jobs.engine.quality import QualitySums
-from jobs.engine.rows import HIGHEST_OCTAVE, LOWEST_OCTAVE, Rows, octave, reduce
+from jobs.engine.rows import Kept, Rows, reduce
 from jobs.engine.statistics import FeatureSums
 
 if TYPE_CHECKING:
     from jobs.engine.extraction import ExtractionSettings
 
-N_OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE + 1
-LAST_PRIORITY = np.iinfo(np.int64).max
+N_NEAR = 4  # near misses kept per feature
 MIN_PENDING = 100_000  # rows that wait before it is worth while to reduce
 COUNTS = ("n_documents", "n_contexts", "n_special", "n_sinks")
 
 
-class State:
-    """Mergeable: counts and histograms add up, quality sums add up, rows reduce. Size depends on F, not on tokens."""
+class Table:
+    """The rows kept so far, and those that came since and are still to be reduced into them."""
 
-    def __init__(
-        self, quality: QualitySums, sums: FeatureSums, rows: Rows, counts: NDArray[np.int64], top: int, reservoir: int
-    ) -> None:
-        self.quality, self.sums, self.rows, self.counts = quality, sums, rows, counts
-        self.top, self.reservoir = top, reservoir
+    def __init__(self, rows: Rows, top: int, reservoir: int, d_sae: int) -> None:
+        self.top, self.reservoir, self.d_sae = top, reservoir, d_sae
+        self._kept = reduce(rows, top, reservoir, d_sae)
         self._pending: list[Rows] = []
         self._n_pending = 0
-        self._set_thresholds()
+
+    @property
+    def rows(self) -> Rows:
+        self.compact()
+        return self._kept.rows
+
+    @property
+    def kept(self) -> Kept:
+        """What rows are measured against before they are added; it lags behind what is pending."""
+        return self._kept
+
+    def add(self, rows: Rows) -> None:
+        self._pending.append(rows)
+        self._n_pending += len(rows)
+        if self._n_pending > max(MIN_PENDING, len(self._kept.rows)):
+            self.compact()
+
+    def merge(self, other: "Table") -> None:
+        """Take in the rows of another table, but for those that are beaten already."""
+        rows = other.rows.to(self._kept.rows.value.device)
+        wanted = self._kept.could_enter(rows.feature.long(), rows.value, rows.priority)
+        self.add(rows.take(wanted.nonzero().squeeze(1)))
+        self.compact()
+
+    def compact(self) -> None:
+        if self._pending:
+            rows = Rows.concatenate([self._kept.rows, *self._pending])
+            self._pending, self._n_pending = [], 0
+            self._kept = reduce(rows, self.top, self.reservoir, self.d_sae)
+
+
+class State:
+    """Mergeable: counts and sums add up as integers, rows reduce. Size depends on the number of features alone.
+
+    Two states of the same contexts hold the same bytes, however the contexts were cut, ordered and merged.
+    """
+
+    def __init__(self, quality: QualitySums, sums: FeatureSums, fired: Table, near: Table, pool: Pool) -> None:
+        self.quality, self.sums, self.fired, self.near, self.pool = quality, sums, fired, near, pool
+        self.counts = torch.zeros(len(COUNTS), dtype=torch.int64)
 
     @classmethod
-    def empty(cls, d_sae: int, d: int, settings: "ExtractionSettings", device: str = "cpu") -> Self:
-        counts = np.zeros(len(COUNTS), np.int64)
-        sums = FeatureSums(d_sae, device)
-        return cls(QualitySums(d), sums, Rows.empty(), counts, settings.top, settings.reservoir)
+    def empty(
+        cls, d_sae: int, d: int, settings: "ExtractionSettings", n_contexts: int, device: torch.device | str = "cpu"
+    ) -> Self:
+        """The state of no contexts. ``n_contexts`` is the whole corpus's: the pool is drawn from it."""
+        fired = Table(Rows.empty(device), settings.top, settings.reservoir, d_sae)
+        near = Table(Rows.empty(device), N_NEAR, 0, d_sae)
+        return cls(QualitySums(d), FeatureSums(d_sae, device), fired, near, Pool.of(n_contexts, settings.seed))
 
     @property
     def d_sae(self) -> int:
-        return len(self.sums.n_firing)
+        return len(self.sums.n_contexts)
 
-    def count(self, batch: Batch) -> None:
+    @property
+    def rows(self) -> Rows:
+        return self.fired.rows
+
+    def update(self, batch: Batch, codes: Codes, reconstruction: Tensor, seed: int) -> None:
+        """Add a batch: ``codes`` and ``reconstruction`` [n, d] of its unmasked tokens."""
+        self.quality.update(batch.x[batch.mask], reconstruction, len(codes.firings))
+        numbers = torch.tensor([c.number for c in batch.contexts], device=batch.mask.device)
+        keys = hashing.keys(batch.token_ids, batch.lengths)
+        context, position = batch.mask.nonzero(as_tuple=True)
+        places = Places(numbers, context, position, keys)
+        pairs = Pairs(codes.firings, places, self.d_sae)
+        best = pairs.best(seed)
+        self.sums.update(codes.firings.feature, codes.firings.value, best.feature)
+        self.fired.add(pairs.rows(best, self.fired.kept.could_enter(best.feature, best.maximum, best.priority)))
+        self.near.add(near_misses(codes.near, pairs, self.near.kept, seed))
+        self.pool.add(pairs)
         documents = sum(c.offset == 0 for c in batch.contexts)
-        self.counts += np.array([documents, len(batch.contexts), batch.n_special, batch.n_sinks])
-
-    def add(self, firings: Firings, batch: Batch) -> None:
-        """Count every firing, and keep the (context, feature) pairs that can still be among the best or the sample."""
-        self.sums.update(firings.feature, firings.value, firings.pair_feature)
-        wanted = firings.maximum >= self._worst_top[firings.pair_feature]
-        place = firings.pair_feature * N_OCTAVES + firings.octave - LOWEST_OCTAVE
-        wanted |= firings.priority <= self._worst_priority[place]
-        rows = _rows(firings, wanted, np.array([c.number for c in batch.contexts]))
-        self._pending.append(rows)
-        self._n_pending += len(rows)
-        if self._n_pending > max(MIN_PENDING, len(self.rows)):
-            self.compact()
+        self.counts += torch.tensor([documents, len(batch.contexts), batch.n_special, batch.n_sinks])
 
     def merge(self, other: Self) -> None:
-        """Take in another shard's state. Shards hold different contexts."""
+        """Take in the state of other contexts of the same corpus."""
         self.quality.merge(other.quality)
         self.sums.merge(other.sums)
         self.counts += other.counts
-        self._pending += [other.rows, *other._pending]
-        self._n_pending += len(other.rows) + other._n_pending
-        self.compact()
+        self.fired.merge(other.fired)
+        self.near.merge(other.near)
+        self.pool.merge(other.pool)
 
-    def compact(self) -> Self:
-        """Reduce what has been added since the last time, and raise the bar for what comes."""
-        if self._pending:
-            self.rows = reduce(Rows.concatenate([self.rows, *self._pending]), self.top, self.reservoir)
-            self._pending, self._n_pending = [], 0
-            self._set_thresholds()
-        return self
-
-    def _set_thresholds(self) -> None:
-        """Per feature the value of the top-th row, and per octave the reservoir-th priority; open where not full.
-
-        Rows of one key are counted more than once here only if they also differ in octave; a bar that is too high
-        by that would lose rows, so the top bar is taken from distinct keys.
-        """
-        device = self.sums.n_firing.device
-        worst_top = np.zeros(self.d_sae, np.float32)
-        worst_priority = np.full(self.d_sae * N_OCTAVES, LAST_PRIORITY)
-        if len(self.rows):
-            feature = self.rows.feature.astype(np.int64)
-            pair = np.unique(np.stack([feature, self.rows.key]), axis=1, return_index=True)[1]
-            pair = pair[np.lexsort((-self.rows.value[pair], feature[pair]))]
-            _nth_of_each(worst_top, feature[pair], self.rows.value[pair], self.top)
-            place = feature * N_OCTAVES + octave(self.rows.value) - LOWEST_OCTAVE
-            order = np.lexsort((self.rows.priority, place))
-            _nth_of_each(worst_priority, place[order], self.rows.priority[order], self.reservoir)
-        self._worst_top = torch.from_numpy(worst_top).to(device)
-        self._worst_priority = torch.from_numpy(worst_priority).to(device)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, as named arrays for a safetensors file."""
-        self.compact()
-        rows = {f"rows.{name}": getattr(self.rows, name) for name in Rows.__slots__}
-        shape = np.array([self.top, self.reservoir], np.int64)
-        return self.quality.arrays() | self.sums.arrays() | rows | {"counts": self.counts, "shape": shape}
+    def arrays(self) -> dict[str, Tensor]:
+        """Everything, as named tensors on the CPU; the same contexts always give the same bytes."""
+        arrays = self.quality.arrays() | self.sums.arrays() | self.pool.arrays() | {"counts": self.counts}
+        for name, table in (("fired", self.fired), ("near", self.near)):
+            rows = table.rows.to("cpu")
+            arrays |= {f"{name}.{f.name}": getattr(rows, f.name) for f in fields(Rows)}
+        return arrays | {"shape": torch.tensor([self.fired.top, self.fired.reservoir, self.d_sae])}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        rows = Rows(**{name: arrays[f"rows.{name}"] for name in Rows.__slots__})
-        top, reservoir = (int(v) for v in arrays["shape"])
-        counts = arrays["counts"].astype(np.int64)
-        return cls(QualitySums.from_arrays(arrays), FeatureSums.from_arrays(arrays), rows, counts, top, reservoir)
+    def from_arrays(cls, arrays: dict[str, Tensor]) -> Self:
+        top, reservoir, d_sae = arrays["shape"].tolist()
+        fired, near = (Rows(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(Rows)}) for name in ("fired", "near"))
+        quality, sums = QualitySums.from_arrays(arrays), FeatureSums.from_arrays(arrays)
+        tables = Table(fired, top, reservoir, d_sae), Table(near, N_NEAR, 0, d_sae)
+        state = cls(quality, sums, *tables, Pool.from_arrays(arrays))
+        state.counts = arrays["counts"].clone()
+        return state
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, aside first: ``path`` is whole or not there."""
+        aside = path.with_name(path.name + ".partial")
+        save_file({name: tensor.contiguous() for name, tensor in self.arrays().items()}, aside)
+        aside.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote. Raises DamagedState."""
+        try:
+            return cls.from_arrays(load_file(path))
+        except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
+            raise DamagedState(f"{path} is not a whole shard state: {error}") from error
 
 
-def _rows(firings: Firings, wanted: Tensor, numbers: NDArray[np.int64]) -> Rows:
-    """The pairs that are ``wanted`` [p], as a table; ``numbers`` are the batch's context numbers."""
-
-    def host(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
-        return tensor.cpu().numpy().astype(dtype)
-
-    tokens = wanted[firings.pair]
-    return Rows(
-        feature=host(firings.pair_feature[wanted], np.int32),
-        context=numbers[firings.pair_context[wanted].cpu().numpy()],
-        value=host(firings.maximum[wanted], np.float32),
-        peak=host(firings.peak[wanted], np.uint16),
-        key=host(firings.key[wanted], np.int64),
-        priority=host(firings.priority[wanted], np.int64),
-        length=host(firings.length[wanted], np.int32),
-        positions=host(firings.position[tokens], np.uint16),
-        values=host(firings.value[tokens], np.float32),
-    )
-
-
-def _nth_of_each(out: NDArray[Any], group: NDArray[np.int64], values: NDArray[Any], n: int) -> None:
-    """Write into ``out`` [groups] the n-th of each group's ``values``; both come sorted by group. Short groups stay."""
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    sizes = np.diff(starts, append=len(group))
-    full = starts[sizes >= n]
-    out[group[full]] = values[full + n - 1]
+def merge_all(states: Iterable[State]) -> State | None:
+    """The states merged pairwise, as a tree: few are in memory at once, and a row is sorted log2(n) times at most."""
+    waiting: list[tuple[int, State]] = []
+    for state in states:
+        level = 0
+        while waiting and waiting[-1][0] == level:
+            other = waiting.pop()[1]
+            other.merge(state)
+            state, level = other, level + 1  # noqa: PLW2901 - it grows as it is carried up
+        waiting.append((level, state))
+    while len(waiting) > 1:
+        _, state = waiting.pop()
+        waiting[-1][1].merge(state)
+    return waiting[0][1] if waiting else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.engine.corpus import Context, cut_contexts, read_corpus
 from jobs.engine.errors import CorpusError
@@ -53,6 +54,11 @@ class TokenisedCorpus(Sequence[Context]):
     @property
     def n_tokens(self) -> int:
         return len(self._ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of every window."""
+        return np.asarray(self._windows[:, 1])
 
     @overload
     def __getitem__(self, number: int) -> Context: ...

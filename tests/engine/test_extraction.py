@@ -1,5 +1,6 @@
 """Extraction against brute force over the whole activation matrix: ties, masked tokens and repeated texts included."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from jobs.engine.capture import Capture
+from jobs.engine.capture import Batch, Capture
 from jobs.engine.corpus import Context, cut_contexts, read_corpus
 from jobs.engine.errors import SettingsError
-from jobs.engine.examples import QUARTERS, band_edges, select_examples
-from jobs.engine.extraction import ExtractionSettings, extract
+from jobs.engine.examples import NEAR, QUARTERS, SILENT, band_edges, select_examples
+from jobs.engine.extraction import ExtractionSettings, Step, extract, plan_batches
 from jobs.engine.model import LoadedModel
 from jobs.engine.saes import SAE, load_sae
-from jobs.engine.state import State
+from jobs.engine.state import State, merge_all
 from jobs.engine.statistics import FIRST_BIN, N_BINS, PER_OCTAVE
 from tests.engine import tiny
 from tests.engine.brute_force import Seen, feature_truth, histogram_truth, quality_truth
 
-SETTINGS = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32, shard=48)
+SETTINGS = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32)
 
 
 @pytest.fixture(scope="module", params=["topk", "jumprelu"])
@@ -44,32 +45,36 @@ def contexts(tiny_folder: Path, tiny_model: LoadedModel, capture: Capture) -> li
 
 
 @pytest.fixture(scope="module")
-def state(capture: Capture, sae: SAE, contexts: list[Context]) -> State:
-    return merged([step.state for step in extract(capture, sae, contexts, SETTINGS) if step.state])
+def batches(contexts: list[Context]) -> list[np.ndarray]:
+    return plan_batches(np.array([len(c.token_ids) for c in contexts]), SETTINGS, tiny.D_SAE)
 
 
 @pytest.fixture(scope="module")
-def seen(capture: Capture, sae: SAE, contexts: list[Context]) -> list[Seen]:
+def state(capture: Capture, sae: SAE, contexts: list[Context], batches: list[np.ndarray]) -> State:
+    return last(list(extract(capture, sae, contexts, batches, SETTINGS)))
+
+
+@pytest.fixture(scope="module")
+def seen(capture: Capture, sae: SAE, contexts: list[Context], batches: list[np.ndarray]) -> list[Seen]:
     """The whole matrix. Batches as in the run, so that values agree to the last bit; see the next test for the rest."""
     found = []
-    for start in range(0, len(contexts), SETTINGS.shard):
-        for batch in capture.batches(contexts[start : start + SETTINGS.shard], 8):
-            acts = torch.zeros(*batch.mask.shape, sae.d_sae)
-            x_hat = torch.zeros_like(batch.x)
-            acts[batch.mask] = sae.encode(batch.x[batch.mask])
-            x_hat[batch.mask] = sae.decode(acts[batch.mask])
-            for i, context in enumerate(batch.contexts):
-                length = len(context.token_ids)
-                arrays = (t[i, :length].numpy() for t in (acts, batch.x, x_hat, batch.mask))
-                found.append(Seen(context, *arrays))
+    for members in batches:
+        batch = capture.run([contexts[i] for i in members])
+        acts = torch.zeros(*batch.mask.shape, sae.d_sae)
+        x_hat = torch.zeros_like(batch.x)
+        acts[batch.mask] = sae.encode(batch.x[batch.mask])
+        x_hat[batch.mask] = sae.decode(acts[batch.mask])
+        for i, context in enumerate(batch.contexts):
+            length = len(context.token_ids)
+            arrays = (t[i, :length].numpy() for t in (acts, batch.x, x_hat, batch.mask))
+            found.append(Seen(context, *arrays))
     return found
 
 
-def merged(states: list[State]) -> State:
-    first, *others = states
-    for other in others:
-        first.merge(other)
-    return first
+def last(steps: list[Step]) -> State:
+    assert [s.state for s in steps[:-1]] == [None] * (len(steps) - 1)
+    assert steps[-1].state is not None
+    return steps[-1].state
 
 
 def test_captured_activations_are_the_hidden_states_of_transformers(
@@ -110,7 +115,9 @@ def test_counts_maxima_and_histograms_are_exact(seen: list[Seen], state: State, 
         counted = state.sums.histogram[feature * N_BINS : (feature + 1) * N_BINS].tolist()
         assert counted == histogram_truth(truth.firings, edges)
         assert sum(counted) == truth.n_firing
-        assert float(state.sums.total[feature]) == pytest.approx(sum(map(float, truth.firings)), rel=1e-12)
+        assert float(state.sums.totals()[feature]) == pytest.approx(sum(map(float, truth.firings)), rel=1e-12)
+        squares = sum(float(v) ** 2 for v in truth.firings)
+        assert float(state.sums.totals_square()[feature]) == pytest.approx(squares, rel=1e-12)
 
 
 def test_examples_are_exact(seen: list[Seen], state: State, sae: SAE):
@@ -135,9 +142,10 @@ def test_bands_hold_other_texts_of_the_right_range(seen: list[Seen], state: Stat
     some = 0
     for feature in range(sae.d_sae):
         truth = feature_truth(seen, feature)
-        rows = selection.rows.take(np.arange(len(selection.rows))[selection.of(feature)])
-        bands = selection.band[selection.of(feature)]
-        assert len(set(rows.key.tolist())) == len(rows)
+        shown = np.arange(len(selection.rows))[selection.of(feature)]
+        shown = shown[selection.band[shown] < NEAR]
+        rows, bands = selection.rows.take(shown), selection.band[shown]
+        assert len(set(rows.priority.tolist())) == len(rows)
         others = {row[0]: row for row in truth.ranked[SETTINGS.top :]}
         limits = [np.inf, *edges[feature], 0]
         for quarter, edge in zip(QUARTERS, edges[feature], strict=True):
@@ -157,11 +165,11 @@ def test_twins_tie_everywhere(state: State, sae: SAE):
     """Features 0 and 1 of the SAE are the same, so all their values tie, and their examples come in one order."""
     if sae.architecture == "topk":
         pytest.skip("with TopK one twin may be the last that fits")
-    first, second = (state.rows.take(np.flatnonzero(state.rows.feature == f)) for f in (0, 1))
+    first, second = (state.rows.take((state.rows.feature == f).nonzero().squeeze(1)) for f in (0, 1))
     assert len(first) > SETTINGS.top
-    for name in ("context", "value", "peak", "key", "length", "positions", "values"):
+    for name in ("context", "value", "peak", "length", "positions", "values"):
         best = slice(SETTINGS.top) if name not in {"positions", "values"} else slice(int(first.length[:10].sum()))
-        np.testing.assert_array_equal(getattr(first, name)[best], getattr(second, name)[best])
+        assert torch.equal(getattr(first, name)[best], getattr(second, name)[best]), name
 
 
 def test_quality_is_exact(seen: list[Seen], state: State):
@@ -176,30 +184,86 @@ def test_dead_features_have_nothing(state: State, sae: SAE):
         assert not (state.rows.feature == feature).any()
 
 
-def test_shards_merge_to_the_same_in_any_order(capture: Capture, sae: SAE, contexts: list[Context], state: State):
-    rng = np.random.default_rng(0)
-    settings = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32, shard=16)
-    states = [step.state for step in extract(capture, sae, contexts, settings) if step.state]
-    again = merged([State.from_arrays(states[i].arrays()) for i in rng.permutation(len(states))])
-    want, got = state.arrays(), again.arrays()
-    assert want.keys() == got.keys()
-    for name in want:
-        if name.startswith("quality") or "total" in name:
-            np.testing.assert_allclose(got[name], want[name], rtol=1e-12)
-        else:
-            np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+def test_near_misses_and_silent_contexts_are_silent(seen: list[Seen], state: State, sae: SAE):
+    selection = select_examples(state, SETTINGS.per_band)
+    by_number = {s.context.number: s for s in seen}
+    ends = np.cumsum(selection.rows.length.astype(int))
+    kinds = {NEAR: 0, SILENT: 0}
+    for row in np.flatnonzero(selection.band >= NEAR):
+        one = by_number[int(selection.rows.context[row])]
+        feature = int(selection.rows.feature[row])
+        assert not one.acts[one.mask, feature].any()
+        kinds[int(selection.band[row])] += 1
+        if selection.band[row] == NEAR:
+            peak, value = int(selection.rows.peak[row]), float(selection.rows.value[row])
+            p = sae.pre_activations(torch.from_numpy(one.x[None, peak])).numpy()[0]
+            assert one.mask[peak]
+            assert p[feature] == pytest.approx(value, rel=1e-4)
+            assert selection.rows.positions[ends[row] - 1] == peak
+    assert kinds[NEAR] > 3
+    assert kinds[SILENT] > 50
 
 
-def test_shards_that_are_done_are_passed_over(capture: Capture, sae: SAE, contexts: list[Context]):
-    steps = list(extract(capture, sae, contexts, SETTINGS, done={0, 2}))
-    assert [s.shard for s in steps if s.state] == [i for i in range(steps[-1].shard + 1) if i not in {0, 2}]
+def test_shards_merge_to_the_same_bytes_in_any_order(
+    capture: Capture, sae: SAE, contexts: list[Context], batches: list[np.ndarray], state: State
+):
+    cuts = [0, 1, 4, 5, len(batches) - 2, len(batches)]
+    shards = [batches[low:high] for low, high in pairwise(cuts)]
+    states = [last(list(extract(capture, sae, contexts, shard, SETTINGS))) for shard in shards]
+    for order in np.random.default_rng(0).permuted([range(len(states))] * 3, axis=1):
+        again = merge_all(State.from_arrays(states[i].arrays()) for i in order)
+        assert again is not None
+        want, got = state.arrays(), again.arrays()
+        assert want.keys() == got.keys()
+        for name in want:
+            assert torch.equal(got[name], want[name]), name
+
+
+def test_batches_hold_every_context_once_and_few_paddings(batches: list[np.ndarray], contexts: list[Context]):
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(contexts)))
+    lengths = np.array([len(c.token_ids) for c in contexts])
+    assert all(lengths[members].max() * len(members) <= SETTINGS.batch for members in batches)
+    padded = sum(lengths[members].max() * len(members) for members in batches)
+    assert padded < 1.05 * lengths.sum()
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    capture: Capture, sae: SAE, contexts: list[Context], batches: list[np.ndarray], state: State,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    run = capture.run
+
+    def small_device(members: list[Context]) -> Batch:
+        if len(members) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(members)
+
+    monkeypatch.setattr(capture, "run", small_device)
+    steps = list(extract(capture, sae, contexts, batches, SETTINGS))
+    assert {s.halved for s in steps} <= {2, 3}
     assert steps[-1].n_contexts == len(contexts)
+    assert steps[-1].n_tokens == sum(len(c.token_ids) for c in contexts)
+    found = last(steps)
+    assert found.counts.tolist() == state.counts.tolist()
+    assert found.quality.n_tokens == state.quality.n_tokens
+    np.testing.assert_allclose(found.sums.totals(), state.sums.totals(), rtol=1e-4)
+
+
+def test_a_context_that_does_not_fit_alone_is_an_error(
+    capture: Capture, sae: SAE, contexts: list[Context], batches: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    def no_device(members: list[Context]) -> Batch:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(capture, "run", no_device)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(extract(capture, sae, contexts, batches, SETTINGS))
 
 
 def test_an_sae_of_another_width_is_refused(capture: Capture, tmp_path: Path):
     sae = load_sae(tiny.write_sae(tmp_path / "wide", d_in=32))
     with pytest.raises(SettingsError, match=r"wide reads vectors of width 32 .* has width 24"):
-        next(extract(capture, sae, [], SETTINGS))
+        next(extract(capture, sae, [], [], SETTINGS))
 
 
 def test_a_layer_that_does_not_exist_is_refused(tiny_model: LoadedModel):

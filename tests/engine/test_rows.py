@@ -1,6 +1,9 @@
 """The table of kept rows: what is kept depends on the set of rows alone."""
 
+from dataclasses import fields
+
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,31 +21,36 @@ row = st.tuples(
 
 
 def table(rows: list[tuple], numbers: list[int]) -> Rows:
-    """``numbers`` are context numbers; the priority depends on feature and key alone, as in a run."""
-    features = np.array([r[0] for r in rows], np.int32)
-    keys = np.array([r[2] for r in rows], np.int64)
-    lengths = np.array([len(r[3]) for r in rows], np.int32)
+    """``numbers`` are context numbers; the priority depends on feature and text alone, as in a run."""
     return Rows(
-        feature=features,
-        context=np.array(numbers, np.int64),
-        value=np.array([r[1] for r in rows], np.float32),
-        peak=np.zeros(len(rows), np.uint16),
-        key=keys,
-        priority=(features * 7 + keys * 13) % 17,
-        length=lengths,
-        positions=np.concatenate([np.arange(n) for n in lengths] or [np.empty(0)]).astype(np.uint16),
-        values=np.array([v for r in rows for v in r[3]], np.float32),
+        feature=torch.tensor([r[0] for r in rows], dtype=torch.int32),
+        context=torch.tensor(numbers, dtype=torch.int32),
+        value=torch.tensor([r[1] for r in rows], dtype=torch.float32),
+        peak=torch.zeros(len(rows), dtype=torch.int16),
+        priority=torch.tensor([priority(r[0], r[2]) for r in rows], dtype=torch.int64),
+        length=torch.tensor([len(r[3]) for r in rows], dtype=torch.int16),
+        positions=torch.tensor([p for r in rows for p in range(len(r[3]))], dtype=torch.int16),
+        values=torch.tensor([v for r in rows for v in r[3]], dtype=torch.float32),
     )
 
 
+def priority(feature: int, key: int) -> int:
+    """Of one feature, one number for each text; across features the numbers fall as they like."""
+    return (feature * 7 + key * 13) % 17
+
+
 def as_set(rows: Rows) -> set[tuple]:
-    ends = np.cumsum(rows.length)
-    cuts = [slice(e - n, e) for e, n in zip(ends, rows.length, strict=True)]
-    columns = (rows.feature, rows.context, rows.value, rows.key, rows.priority)
+    ends = rows.length.long().cumsum(0).tolist()
+    cuts = [slice(e - n, e) for e, n in zip(ends, rows.length.tolist(), strict=True)]
+    columns = (rows.feature, rows.context, rows.value, rows.priority)
     return {
         (*(c[i].item() for c in columns), tuple(rows.positions[cut].tolist()), tuple(rows.values[cut].tolist()))
         for i, cut in enumerate(cuts)
     }
+
+
+def reduced(rows: Rows) -> Rows:
+    return reduce(rows, TOP, RESERVOIR, d_sae=3).rows
 
 
 def kept_by_hand(rows: list[tuple], numbers: list[int]) -> set[tuple[int, int]]:
@@ -54,7 +62,7 @@ def kept_by_hand(rows: list[tuple], numbers: list[int]) -> set[tuple[int, int]]:
         kept |= {(feature, n) for n in distinct(own)[:TOP]}
         for o in {np.floor(np.log2(r[1])) for r, _ in own}:
             members = [(r, n) for r, n in own if np.floor(np.log2(r[1])) == o]
-            sample = {n: (feature * 7 + key * 13) % 17 for n, key in distinct_keys(members)}
+            sample = {n: priority(feature, key) for n, key in distinct_keys(members)}
             kept |= {(feature, n) for n in sorted(sample, key=lambda n: sample[n])[:RESERVOIR]}
     return kept
 
@@ -73,7 +81,7 @@ def distinct_keys(ranked: list[tuple]) -> list[tuple[int, int]]:
 @given(st.lists(row, max_size=40))
 def test_reduce_keeps_what_brute_force_keeps(rows: list[tuple]):
     numbers = list(range(len(rows)))
-    got = reduce(table(rows, numbers), TOP, RESERVOIR)
+    got = reduced(table(rows, numbers))
     assert {(f, c) for f, c, *_ in as_set(got)} == kept_by_hand(rows, numbers)
     assert as_set(got) <= as_set(table(rows, numbers))
 
@@ -82,20 +90,30 @@ def test_reduce_keeps_what_brute_force_keeps(rows: list[tuple]):
 @settings(max_examples=200)
 def test_any_split_merged_in_any_order_is_the_same_table(rows: list[tuple], random, n_parts: int):
     numbers = list(range(len(rows)))
-    whole = reduce(table(rows, numbers), TOP, RESERVOIR)
+    whole = reduced(table(rows, numbers))
     random.shuffle(numbers)
     parts = [numbers[i::n_parts] for i in range(n_parts)]
     merged = Rows.empty()
     for part in parts:
-        reduced = reduce(table([rows[n] for n in part], part), TOP, RESERVOIR)
-        merged = reduce(Rows.concatenate([merged, reduced]), TOP, RESERVOIR)
-    for name in Rows.__slots__:
-        np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name), err_msg=name)
+        merged = reduced(Rows.concatenate([merged, reduced(table([rows[n] for n in part], part))]))
+    for column in fields(Rows):
+        assert torch.equal(getattr(merged, column.name), getattr(whole, column.name)), column.name
+
+
+@given(st.lists(row, min_size=1, max_size=40))
+@settings(max_examples=200)
+def test_a_row_that_could_not_enter_is_not_kept(rows: list[tuple]):
+    half = len(rows) // 2
+    kept = reduce(table(rows[:half], list(range(half))), TOP, RESERVOIR, d_sae=3)
+    rest = table(rows[half:], list(range(half, len(rows))))
+    could = kept.could_enter(rest.feature.long(), rest.value, rest.priority)
+    everything = reduced(Rows.concatenate([kept.rows, rest]))
+    assert as_set(reduced(Rows.concatenate([kept.rows, rest.take(could.nonzero().squeeze(1))]))) == as_set(everything)
 
 
 @given(st.floats(2.0**-40, 2.0**40, width=32))
 def test_octaves_are_exact(value: float):
-    found = int(octave(np.array([value], np.float32))[0])
+    found = int(octave(torch.tensor([value]))[0])
     if -16 <= np.log2(value) < 16:
         assert 2.0**found <= value < 2.0 ** (found + 1)
     else:

@@ -76,7 +76,7 @@ class SAE(nn.Module):
         undo_norm: bool = True,
     ) -> None:
         super().__init__()
-        weights = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
+        weights = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec.contiguous(), "b_dec": b_dec}
         for name, tensor in (weights | {"pre_bias": pre_bias, "W_skip": W_skip}).items():
             self.register_buffer(name, tensor)
         self.activation, self.norm = activation, norm
@@ -100,13 +100,17 @@ class SAE(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """x [n, d_in], any float dtype -> features [n, d_sae] float32, dense."""
+        f: Tensor = self.activation(self.pre_activations(x))
+        return f
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """x [n, d_in], any float dtype -> what the activation function is given, [n, d_sae] float32."""
         h = x.to(self.W_enc.dtype)
         if self.norm is not None:
             h = self.norm.apply(h)
         if self.pre_bias is not None:
             h = h - self.pre_bias
-        f: Tensor = self.activation(functional.linear(h, self.W_enc.T, self.b_enc))
-        return f
+        return functional.linear(h, self.W_enc.T, self.b_enc)
 
     def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
         """f [n, d_sae] -> [n, d_out] float32. ``x`` [n, d_in], the raw input, matters only if ``decode_needs_x``.
@@ -116,7 +120,10 @@ class SAE(nn.Module):
         if self.decode_needs_x and x is None:
             reason = "adds a skip term" if self.W_skip is not None else "undoes a norm of its input"
             raise ValueError(f"decode of the SAE {self.source.path} needs x: it {reason}.")
-        y = functional.linear(f.to(self.W_dec.dtype), self.W_dec.T, self.b_dec)
+        return self.finish(functional.linear(f.to(self.W_dec.dtype), self.W_dec.T, self.b_dec), x)
+
+    def finish(self, y: Tensor, x: Tensor | None) -> Tensor:
+        """``y`` = f @ W_dec + b_dec [n, d_out], with the norm of ``x`` undone and the skip term added."""
         if x is not None and self._undo is not None:
             y = self._undo.undo(y, x.to(y.dtype))
         if x is not None and self.W_skip is not None:

@@ -1,0 +1,123 @@
+"""From activations to codes: which features fire on which tokens, and which nearly did, without what is thrown away."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jobs.engine.saes import SAE
+from jobs.engine.saes.base import JumpReLU, TopK
+
+CELLS = {"cpu": 1 << 22, "cuda": 1 << 28}  # of a chunk's pre-activations: 16 MiB stays in a CPU's cache
+DENSE = 1 / 16  # share of non-zero activations above which a dense decode is quicker than a sparse one
+
+
+@dataclass(frozen=True)
+class Triples:
+    """(token, feature, value), in the order of tokens: int64 [m], int64 [m], float32 [m], every value above 0."""
+
+    token: Tensor
+    feature: Tensor
+    value: Tensor
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """``firings`` of n tokens, and ``near`` misses: the pre-activations that came next, a few per token."""
+
+    n: int
+    firings: Triples
+    near: Triples
+
+
+@torch.inference_mode()
+def encode(sae: SAE, x: Tensor, n_near: int) -> Codes:
+    """``x`` [n, d_in] -> Codes, a chunk of tokens at a time: [n, F] is never whole in memory.
+
+    A near miss of TopK is one of the ``n_near`` positive pre-activations after the k-th; of JumpReLU one of the
+    ``n_near`` nearest below their threshold, if positive. A ReLU has none: what does not fire is not positive.
+    """
+    size = max(1, CELLS.get(x.device.type, CELLS["cpu"]) // sae.d_sae)
+    pieces = [_encode(sae, chunk, n_near) for chunk in torch.split(x, size)]
+    starts = range(0, max(1, len(x)), size)
+    firings = _concatenate([firings for firings, _ in pieces], starts)
+    near = _concatenate([near for _, near in pieces], starts)
+    return Codes(len(x), firings, near)
+
+
+@torch.inference_mode()
+def reconstruct(sae: SAE, codes: Codes, x: Tensor) -> Tensor:
+    """What the SAE makes of the codes of ``x`` [n, d_in]: float32 [n, d_out]. Sums decoder rows, not a dense matrix."""
+    f = codes.firings
+    if len(f) > DENSE * codes.n * sae.d_sae:
+        size = max(1, CELLS.get(x.device.type, CELLS["cpu"]) // sae.d_sae)
+        return torch.cat([_dense_decode(sae, f, x, start, size) for start in range(0, codes.n, size)])
+    starts = torch.searchsorted(f.token, torch.arange(codes.n, device=x.device))
+    y = functional.embedding_bag(f.feature, sae.W_dec, starts, mode="sum", per_sample_weights=f.value)
+    return sae.finish(y + sae.b_dec, x)
+
+
+def _encode(sae: SAE, x: Tensor, n_near: int) -> tuple[Triples, Triples]:
+    p = sae.pre_activations(x)
+    if isinstance(sae.activation, TopK):
+        k = sae.activation.k
+        index, value = _best(p, (k, k + n_near), 0.0)
+        return _positive(index[:, :k], value[:, :k]), _positive(index[:, k : k + n_near], value[:, k : k + n_near])
+    near = _below(p, sae.activation.threshold, n_near) if isinstance(sae.activation, JumpReLU) else None
+    acts = sae.activation(p)
+    token, feature = acts.nonzero(as_tuple=True)
+    firings = Triples(token, feature, acts[token, feature])
+    return firings, near or Triples(token[:0], token[:0], firings.value[:0])
+
+
+def _best(scores: Tensor, cuts: tuple[int, ...], floor: float) -> tuple[Tensor, Tensor]:
+    """Indices and values [n, c] of the c largest of each row, c being the last of ``cuts``, or as many as there are.
+
+    topk orders equals as it likes. On which side of a cut they fall is settled by the lower index: rows with equals
+    above ``floor`` across a cut are rare, so those are sorted whole.
+    """
+    n = cuts[-1]
+    if n >= scores.shape[1]:
+        value, index = scores.sort(dim=-1, descending=True, stable=True)
+        return index, value
+    value, index = scores.topk(n + 1, dim=-1)
+    tied = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    for cut in cuts:
+        tied |= (value[:, cut - 1] == value[:, cut]) & (value[:, cut] > floor)
+    value, index = value[:, :n], index[:, :n]
+    if tied.any():
+        rows = scores[tied].sort(dim=-1, descending=True, stable=True)
+        value[tied], index[tied] = rows.values[:, :n], rows.indices[:, :n]
+    return index, value
+
+
+def _below(p: Tensor, threshold: Tensor, n: int) -> Triples:
+    """Of each row the ``n`` positive values nearest below their threshold."""
+    missing = torch.where((p > 0) & (p <= threshold), p - threshold, -torch.inf)
+    index, gap = _best(missing, (n,), -torch.inf)
+    token, place = gap[:, :n].isfinite().nonzero(as_tuple=True)
+    feature = index[token, place]
+    return Triples(token, feature, p[token, feature])
+
+
+def _positive(index: Tensor, value: Tensor) -> Triples:
+    token, place = (value > 0).nonzero(as_tuple=True)
+    return Triples(token, index[token, place], value[token, place])
+
+
+def _concatenate(pieces: list[Triples], starts: range) -> Triples:
+    token = torch.cat([piece.token + start for piece, start in zip(pieces, starts, strict=True)])
+    return Triples(token, torch.cat([p.feature for p in pieces]), torch.cat([p.value for p in pieces]))
+
+
+def _dense_decode(sae: SAE, f: Triples, x: Tensor, start: int, size: int) -> Tensor:
+    """The reconstruction of tokens ``start`` to ``start + size``, by a matrix product."""
+    part = x[start : start + size]
+    own = (f.token >= start) & (f.token < start + size)
+    acts = torch.zeros(len(part), sae.d_sae, device=x.device)
+    acts[f.token[own] - start, f.feature[own]] = f.value[own]
+    return sae.decode(acts, part)

@@ -1,0 +1,73 @@
+"""Sparse codes against the dense ones: ties, chunks, near misses, and what is made of them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.engine import codes
+from jobs.engine.saes import SAE, load_sae
+from tests.engine import tiny
+
+N_NEAR = 3
+
+
+@pytest.fixture(params=["topk", "jumprelu", "standard"])
+def sae(request: pytest.FixtureRequest, tmp_path: Path) -> SAE:
+    return load_sae(tiny.write_sae(tmp_path / "sae", architecture=request.param))
+
+
+@pytest.fixture(params=[1 << 22, 7 * tiny.D_SAE])  # all tokens at once, and seven at a time
+def x(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    monkeypatch.setitem(codes.CELLS, "cpu", request.param)
+    return torch.randn(40, tiny.D_MODEL, generator=torch.Generator().manual_seed(0))
+
+
+def test_firings_are_the_dense_activations(sae: SAE, x: torch.Tensor):
+    found = codes.encode(sae, x, N_NEAR).firings
+    want = sae.encode(x)
+    assert len(found) == int((want > 0).sum()) > 40
+    assert (found.token.diff() >= 0).all()
+    torch.testing.assert_close(found.value, want[found.token, found.feature])
+
+
+def test_near_misses_are_what_comes_next(sae: SAE, x: torch.Tensor):
+    found = codes.encode(sae, x, N_NEAR).near
+    p, fires = sae.pre_activations(x), sae.encode(x) > 0
+    threshold = getattr(sae.activation, "threshold", torch.zeros(sae.d_sae))
+    total = 0
+    for token in range(len(x)):
+        silent = [f for f in range(sae.d_sae) if not fires[token, f] and p[token, f] > 0]
+        if sae.architecture == "standard":
+            assert not silent
+        nearest = sorted(silent, key=lambda f: (-(p[token, f] - threshold[f]).item(), f))[:N_NEAR]
+        mine = found.token == token
+        assert set(found.feature[mine].tolist()) == set(nearest)
+        torch.testing.assert_close(found.value[mine], p[token, found.feature[mine]])
+        total += len(nearest)
+    assert (total > 0) == (sae.architecture != "standard")
+
+
+def test_the_reconstruction_is_the_dense_one(sae: SAE, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch):
+    found = codes.encode(sae, x, N_NEAR)
+    want = sae.decode(sae.encode(x), x)
+    for share in (0.0, 1.0):  # always by matrix product, always by sparse sums
+        monkeypatch.setattr(codes, "DENSE", share)
+        torch.testing.assert_close(codes.reconstruct(sae, found, x), want, rtol=1e-5, atol=1e-5)
+
+
+def test_of_equal_features_the_lower_index_is_kept():
+    scores = torch.tensor([[1.0, 5.0, 3.0, 3.0, 3.0, 2.0], [4.0, 1.0, 1.0, 0.0, 0.0, 0.0], [2.0] * 6])
+    index, value = codes._best(scores, (2, 3), 0.0)
+    assert index[0, :2].tolist() == [1, 2]
+    assert index[0, 2] == 3
+    assert index[1, :3].tolist() == [0, 1, 2]
+    assert index[2].tolist() == [0, 1, 2]
+    assert value[0].tolist() == [5, 3, 3]
+
+
+def test_no_tokens_give_no_codes(sae: SAE):
+    none = torch.empty(0, tiny.D_MODEL)
+    found = codes.encode(sae, none, N_NEAR)
+    assert len(found.firings) == len(found.near) == found.n == 0
+    assert codes.reconstruct(sae, found, none).shape == (0, tiny.D_MODEL)
