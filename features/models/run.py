@@ -1,6 +1,6 @@
 """Run: one extraction of one SAE over one corpus."""
 
-from typing import Any, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -10,6 +10,7 @@ from features.models.corpus import Corpus
 from features.models.sae import SAE
 
 DENSE = 0.01  # a feature that fires on a larger share of tokens is called dense
+VERY_DENSE = 0.1
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -37,16 +38,37 @@ class Run(models.Model):
     n_sinks = models.PositiveBigIntegerField(help_text="sink tokens, masked: of high norm, or at a skipped position")
     n_alive = models.PositiveIntegerField(help_text="features that fired at least once")
     n_dense = models.PositiveIntegerField(help_text="features that fired on more than 1 % of tokens")
+    n_very_dense = models.PositiveIntegerField(default=0, help_text="features that fired on more than 10 % of tokens")
+    n_pool_tokens = models.PositiveBigIntegerField(default=0, help_text="tokens of the sample for co-occurrence")
 
     explained_variance = models.FloatField()
     fvu = models.FloatField()
     cosine = models.FloatField()
     shrinkage = models.FloatField()
     l0 = models.FloatField()
+
+    # Cross entropy of the next token on a sample, in nats; null where the hook point cannot be replaced.
+    n_ce_contexts = models.PositiveIntegerField(default=0, help_text="contexts of the sample")
+    n_ce_tokens = models.PositiveBigIntegerField(default=0, help_text="predictions of the sample")
+    ce_original = models.FloatField(null=True, help_text="of the model as it is")
+    ce_reconstructed = models.FloatField(null=True, help_text="with the SAE's output in place of the activations")
+    ce_ablated = models.FloatField(null=True, help_text="with zeros in place of the activations")
+    ce_delta = models.FloatField(null=True, help_text="ce_reconstructed - ce_original")
+    ce_delta_error = models.FloatField(null=True, help_text="standard error of ce_delta, by context")
+    ce_recovered = models.FloatField(null=True, help_text="share of what zeros cost that the SAE's output saves")
+    kl_reconstructed = models.FloatField(null=True, help_text="KL divergence from the model as it is")
+    kl_ablated = models.FloatField(null=True, help_text="KL divergence from the model as it is")
+    kl_recovered = models.FloatField(null=True, help_text="1 - kl_reconstructed / kl_ablated")
+
     valid = models.BooleanField()
-    why_not_valid = models.CharField(max_length=300, blank=True)
+    why_not_valid = models.TextField(blank=True, help_text="the reasons, one sentence a line")
 
     seconds = models.FloatField(help_text="time spent in the pass over the corpus")
+    work = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="what each shard took: number, tokens, seconds, worker, device, attempts, note",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = RunQuerySet.as_manager()
@@ -61,9 +83,19 @@ class Run(models.Model):
         return reverse("run", args=[self.pk])
 
     @property
+    def n_read(self) -> int:
+        """All tokens that the model read, masked ones included."""
+        read: int = self.n_tokens + self.n_special + self.n_sinks
+        return read
+
+    @property
     def tokens_per_second(self) -> float:
-        total: Any = self.n_tokens + self.n_special + self.n_sinks
-        return float(total / self.seconds) if self.seconds else 0.0
+        return float(self.n_read / self.seconds) if self.seconds else 0.0
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not valid: sentences."""
+        return str(self.why_not_valid).splitlines()
 
     @property
     def n_dead(self) -> int:
