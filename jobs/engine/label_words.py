@@ -1,6 +1,6 @@
-"""The words of feature labels: kinds of tokens, words that name a subject, and the facts of one position.
+"""The words of feature labels: kinds of tokens, words that name a subject, and how they are shown.
 
-Pure text, without counts or scores: ``labels`` makes rules of these facts and says which of them beats chance.
+Pure text, without counts or scores: ``label_facts`` finds what is so at a position, ``labels`` makes rules of it.
 """
 
 import functools
@@ -10,12 +10,8 @@ from collections.abc import Sequence
 
 TOKEN_CHARS = 64  # longer vocabulary entries and words are cut: rulers, runs of spaces, hostile uploads
 
-# A fact is its kind and a text to compare, without case. A position maps each of its facts to the text as written:
-# "word" is the whole word, "token" the token alone, ("after", x) says that x comes just before, "logits" is the id that
-# follows; of the words around, only examples have facts.
-Fact = tuple[str, str]
-Facts = dict[Fact, str]
-INNER = ("class", "inner parts of words")
+Words = dict[str, str]  # the words that may name a text's subject, without suffix, and as each is first written
+INNER = "inner parts of words"
 
 STOPWORDS = frozenset(
     """about above after again against all almost along already also although always among and another any anyone
@@ -71,6 +67,10 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("punctuation", r"[^\w\s\x00-\x1f]+"),
     )
 )
+# What begins as a word can be of these alone; a circled digit is both alphanumeric and a symbol.
+MARKS: tuple[str, ...] = ("line breaks", "spaces and tabs", "opening brackets", "closing brackets", "quotation marks")
+MARKS += ("ends of sentences", "dashes", "punctuation")
+KINDS_OF_WORDS = tuple((name, pattern) for name, pattern in KINDS if name not in MARKS)
 ENDINGS = ("ing", "ed", "ly", "ion", "ment", "ness", "ity", "ism", "ist", "er", "est", "al", "ous", "ive", "able")
 SCRIPT_NAMES = {"CJK": "Chinese characters", "HANGUL": "Korean letters"}
 BROKEN = "\ufffd"
@@ -80,35 +80,9 @@ CONTEXT_WORD = re.compile(r"[^\W\d_]{3,24}")
 VISIBLE = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
 
 
-def facts_at(texts: Sequence[str], at: int) -> Facts:
-    """The facts that ``texts``, the decoded tokens of a window, give about the one at index ``at``.
-
-    The id that follows is not among them: it is no text.
-    """
-    here, left, right = texts[at], "".join(texts[:at]), "".join(texts[at + 1 :])
-    last_word, next_word = last_run(left), first_run(right.removeprefix(" "))
-    joins_left = bool(last_word) and is_word(here[:1])
-    joins_right = bool(next_word) and is_word(right[:1]) and is_word(here[-1:])
-    core, opening, closing = bare(here), "…" * joins_left, "…" * joins_right
-    word = (last_word * joins_left + core + next_word * joins_right if core else "")[:TOKEN_CHARS]
-    facts: Facts = {}
-    if core:
-        facts["word", word.casefold()] = word
-        facts["token", core.casefold()] = opening + core + closing
-        if word.isalpha():
-            facts["form", SUFFIX.sub("", word.casefold())] = word
-    for kind in classes(word, here, joins_left, joins_right):
-        facts["class", kind] = kind
-    if before := last_word + opening if last_word else bare(texts[at - 1]) if at else "":
-        facts["after", before.casefold()] = before
-    if after := closing + next_word if next_word else bare(texts[at + 1]) if at + 1 < len(texts) else "":
-        facts["before", after.casefold()] = after
-    return facts
-
-
-def subject_words(text: str) -> Facts:
+def subject_words(text: str) -> Words:
     """The words of a text that may name its subject, each once."""
-    found: Facts = {}
+    found: Words = {}
     for surface in dict.fromkeys(CONTEXT_WORD.findall(text)):  # a set's order would change between processes
         if known := subject_word(surface):
             found.setdefault(*known)
@@ -136,15 +110,14 @@ def bare(token: str) -> str:
     return "" if BROKEN in token else token.strip(" ") or token
 
 
-@functools.lru_cache(maxsize=65_536)
 def classes(word: str, token: str, joins_left: bool, joins_right: bool) -> tuple[str, ...]:
     """The kinds that a token is of, given the whole word and whether that goes on to either side; best first."""
     if BROKEN in token:
         return ("pieces of rare characters",)
-    kinds = [name for name, pattern in KINDS if pattern.fullmatch(word)]
+    kinds = [name for name, pattern in (KINDS_OF_WORDS if is_word(word[:1]) else KINDS) if pattern.fullmatch(word)]
     if joins_left:
-        kinds.append(INNER[1])
-    if not joins_right:
+        kinds.append(INNER)
+    if not joins_right and word.endswith(ENDINGS):
         kinds += [
             f"words ending in “{ending}”" for ending in ENDINGS if word.endswith(ending) and len(word) > len(ending) + 2
         ]
@@ -156,10 +129,10 @@ def classes(word: str, token: str, joins_left: bool, joins_right: bool) -> tuple
 
 
 @functools.lru_cache(maxsize=262_144)  # also keeps one copy of a word, however many contexts hold it
-def subject_word(surface: str) -> tuple[Fact, str] | None:
-    """The fact of a word, without its suffix, and the word as written; None for one that names no subject."""
+def subject_word(surface: str) -> tuple[str, str] | None:
+    """A word without case and suffix, and as written; None for one that names no subject."""
     word = surface.casefold()
-    return None if word in STOPWORDS else (("words", SUFFIX.sub("", word)), surface)
+    return None if word in STOPWORDS else (SUFFIX.sub("", word), surface)
 
 
 def quote(texts: Sequence[str], separator: str, room: int) -> str:

@@ -8,15 +8,19 @@ and without control characters; it is plain text, to be escaped where it is show
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.engine.label_words import INNER, TOKEN_CHARS, Fact, Facts, bare, facts_at, quote, shown, subject_words
+from jobs.engine.label_facts import NONE, FactFinder, Facts
+from jobs.engine.label_subjects import TellingWords
+from jobs.engine.label_texts import Text, Texts
+from jobs.engine.label_words import INNER, bare, quote, shown
 
 RULES: dict[str, str] = {
     "token": "The token where the feature fires most is one of those quoted, or part of that word; "
@@ -45,29 +49,15 @@ _LEAST_EXAMPLES = 4
 _LEAST_HITS = 2
 _LEAST_LIFT = 3.0
 _RAREST = 2.0**-10  # what is rarer than this in the background is simply rare: no rule earns more than ten bits
-_BACKGROUND = 16_384  # positions kept as the background (up to twice as many)
-_REACH = 6  # tokens on each side among which the rest of a word is looked for
 _TEXT_CHARS = 60
-_CACHED_CONTEXTS = 32_768
+_CACHED_RULES = 1024
+_AT_ONCE = 65_536  # examples
 
 _ALTERNATIVES = 3
 _LEAST_PART = 0.15  # of the learned examples, for each of several alternatives
 _LEAST_PAIR_HITS = 4
 _LEAST_PAIR_SHARE = 0.85  # of the examples that fit a pair's first part
 _MOST_PAIR_CHANCE = 0.5  # above it the neighbour follows from the token anyway and says nothing new
-_PRIOR_WEIGHT = 0.5  # of the log-odds' Dirichlet prior, beside the words of the examples
-_LEAST_Z = 2.0
-_WORDS_TRIED = 16
-_COMMON_WORD = 0.2  # a word in more of the other contexts than this names no subject, in any language
-
-
-@dataclass(frozen=True, slots=True)
-class LabelExample:
-    """One context in which the feature fires: int32[T] token ids, float32[T] activations, and where these peak."""
-
-    token_ids: NDArray[np.int32]
-    values: NDArray[np.float32]
-    peak: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,227 +75,256 @@ class RuleLabel:
     n_learned: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """Holds where one of ``facts`` does and, for a pair, ``beside`` too."""
+class _Examples(NamedTuple):
+    """Some features' examples: what is so at their peaks, and the contexts around, one for each."""
+
+    facts: Facts
+    contexts: list[Text]
+    telling: TellingWords
+    halves: TellingWords
+
+
+class _Rule(NamedTuple):
+    """Holds where one of ``facts`` of ``kind`` does, and for a pair what stands ``beside`` (its kind and fact) too.
+
+    A kind is one of label_facts, or "words" for words anywhere in the context.
+    """
 
     name: str
-    facts: tuple[Fact, ...]
-    beside: Fact | None = None
+    kind: str
+    facts: tuple[int, ...]
+    beside: tuple[str, int] | None = None
 
-    def holds(self, position: Facts) -> bool:
-        return any(fact in position for fact in self.facts) and (self.beside is None or self.beside in position)
+    def holds(self, examples: _Examples, rows: slice) -> list[bool]:
+        """Whether it does, for each of ``rows``."""
+        if self.kind == "words":
+            wanted = set(self.facts)
+            return [not wanted.isdisjoint(context.words.tolist()) for context in examples.contexts[rows]]
+        return self.at(examples.facts, rows)
+
+    def at(self, facts: Facts, rows: slice) -> list[bool]:
+        """Whether it holds for the words at the peak and beside it."""
+        wanted = set(self.facts)
+        if self.kind == "class":
+            found = [not wanted.isdisjoint(classes) for classes in facts.classes_of(rows)]
+        else:
+            found = [fact in wanted for fact in facts.number[self.kind][rows].tolist()]
+        if self.beside:
+            kind, number = self.beside
+            found = [
+                here and fact == number for here, fact in zip(found, facts.number[kind][rows].tolist(), strict=True)
+            ]
+        return found
 
 
 _Scored = tuple[float, _Rule]
+_Hits = dict[str, Counter[int]]  # by kind and fact, on how many of the examples learned from it holds
 
 
 class Labeller:
-    """Labels the features of one run. Built once per run; ``label`` is deterministic and keeps nothing but a cache."""
+    """Labels the features of one run. Built once per run; ``labels`` is deterministic."""
 
-    def __init__(self, token_text: Sequence[str], contexts: Iterable[NDArray[np.int32]]) -> None:
+    def __init__(
+        self, token_text: Sequence[str], contexts: Iterable[int], read: Callable[[int], NDArray[np.int32]]
+    ) -> None:
         """``token_text[id]`` is the decoded string of each vocabulary entry, leading spaces kept, U+FFFD for bytes that
-        are no whole character; ids beyond it (padded vocabularies) read as "". ``contexts`` are int32[T], all that the
-        run stored: they are read once, in order, and give the frequencies by which chance is judged.
+        are no whole character; ids beyond it (padded vocabularies) read as "". ``contexts`` are the numbers of all
+        contexts that the run stored, and ``read`` gives the int32[T] token ids of one: all are read once, in order, for
+        the frequencies by which chance is judged, and again where they are cited and no longer at hand.
         """
-        self._token_text = {i: text[:TOKEN_CHARS] for i, text in enumerate(token_text)}
-        self._words = functools.lru_cache(maxsize=_CACHED_CONTEXTS)(self._find_words)
-        self._n_contexts = 0
-        self._n_contexts_with: Counter[Fact] = Counter()
-        sample = self._read(contexts)
-        self._n_words = self._n_contexts_with.total()
-        self._n_sample = max(1, len(sample))
-        self._sample_with: dict[Fact, list[Facts]] = {}
-        self._n_sample_with: Counter[Fact] = Counter()
-        for position in sample:
-            for fact in position:
-                self._sample_with.setdefault(fact, []).append(position)
-                # A word counts once, at its first token, or its rule would seem vaguer than that of one of its tokens.
-                self._n_sample_with[fact] += INNER not in position or fact[0] not in ("word", "form")
+        self._finder = FactFinder(token_text)
+        self._texts = Texts(self._finder, contexts, read)
+        numbers, at = self._texts.sample
+        self._sample = self._texts.facts(numbers, at)
+        self._n_sample = max(1, len(at))
+        self._holding = functools.lru_cache(maxsize=_CACHED_RULES)(self._find_holding)
+        self._n_sample_with = _hits(self._sample, slice(None))
+        # A word counts once, at its first token, or its rule would seem vaguer than that of one of its tokens.
+        inner = self._finder.number("class", INNER)
+        outer = [inner not in classes for classes in self._sample.classes_of(slice(None))]
+        for kind in ("word", "form"):
+            self._n_sample_with[kind] = Counter(self._sample.number[kind][outer].tolist())
 
-    def label(self, examples: Sequence[LabelExample], top_logits: Sequence[int]) -> RuleLabel | None:
-        """The best rule for a feature, or None where there are too few examples or no rule beats chance.
+    def labels(
+        self,
+        feature: NDArray[np.integer],
+        context: NDArray[np.integer],
+        peak: NDArray[np.integer],
+        top_logits: NDArray[np.integer],
+    ) -> Iterator[tuple[int, RuleLabel]]:
+        """The best rule for each feature that has one: not where there are too few examples or no rule beats chance.
 
-        ``examples`` come strongest first, then from lower bands; every second distinct context is held out from
-        learning, so that both halves see the whole range. ``top_logits`` are the ids the feature promotes, best first.
-        Raises ValueError for a peak outside its context.
+        ``feature``, ``context`` and ``peak`` [n] are the examples, sorted by feature, and of a feature strongest first,
+        then from lower bands; every second distinct context is held out from learning, so that both halves see the
+        whole range. ``top_logits`` [F, m] are the ids each feature promotes, best first. Raises ValueError for a peak
+        outside its context. Time grows with n; memory with the different words alone.
         """
-        positions = [self._words(key) | self._position(ids, peak) for key, ids, peak in _distinct(examples)]
-        if len(positions) < _LEAST_EXAMPLES:
-            return None
-        learned, held_out = positions[::2], positions[1::2]
-        score, rule = max(self._rules(learned, top_logits), key=itemgetter(0), default=(0.0, None))
+        starts = np.flatnonzero(np.diff(feature, prepend=-1))
+        parts = starts[np.flatnonzero(np.diff(starts // _AT_ONCE, prepend=-1))].tolist()
+        for first, last in pairwise([*parts, len(feature)]):
+            some, of, at = (column[first:last].astype(np.int64) for column in (feature, context, peak))
+            yield from self._label_some(some, of, at, top_logits)
+
+    def _label_some(
+        self,
+        feature: NDArray[np.int64],
+        context: NDArray[np.int64],
+        peak: NDArray[np.int64],
+        top_logits: NDArray[np.integer],
+    ) -> Iterator[tuple[int, RuleLabel]]:
+        kept = self._texts.distinct(feature, context)
+        feature = feature[kept]
+        starts = np.flatnonzero(np.diff(feature, prepend=-1))
+        sizes = np.diff(starts, append=len(feature))
+        contexts = [self._texts.context(number) for number in context[kept].tolist()]
+        place = np.arange(len(feature)) - np.repeat(starts, sizes)
+        group = np.repeat(np.arange(len(starts)), sizes)
+        learned = np.flatnonzero(place % 2 == 0)
+        telling = self._telling(contexts, learned, group[learned])
+        halves = 2 * group[learned] + place[learned] // 2 % 2
+        by_half = np.argsort(halves, kind="stable")
+        examples = _Examples(
+            self._texts.facts(context[kept], peak[kept]),
+            contexts,
+            telling,
+            self._telling(contexts, learned[by_half], halves[by_half]),
+        )
+        for number, (first, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True)):
+            if size >= _LEAST_EXAMPLES:
+                index = int(feature[first])
+                if label := self._label(examples, number, first, first + size, top_logits[index].tolist()):
+                    yield index, label
+
+    def _telling(self, contexts: list[Text], rows: NDArray[np.intp], group: NDArray[np.int64]) -> TellingWords:
+        return TellingWords([contexts[row].words for row in rows.tolist()], group, self._texts.words)
+
+    def _label(self, examples: _Examples, group: int, first: int, last: int, top_logits: list[int]) -> RuleLabel | None:
+        """The label of the feature whose examples are ``first`` to ``last``."""
+        learned, held_out = slice(first, last, 2), slice(first + 1, last, 2)
+        score, rule = max(self._rules(examples, learned, group, top_logits), key=itemgetter(0), default=(0.0, None))
         if rule is None or score == 0:
             return None
-        precision = sum(map(rule.holds, held_out)) / len(held_out)
-        return RuleLabel(self._text(rule, learned), rule.name, precision, len(held_out), len(learned))
+        held = rule.holds(examples, held_out)
+        n_learned = last - first - len(held)
+        return RuleLabel(self._text(rule, examples, learned), rule.name, sum(held) / len(held), len(held), n_learned)
 
-    def _read(self, contexts: Iterable[NDArray[np.int32]]) -> list[Facts]:
-        """Counts the contexts that hold each word, and returns positions drawn evenly from all contexts."""
-        sample: list[Facts] = []
-        stride = 1
-        for number, context in enumerate(contexts):
-            ids = np.ascontiguousarray(context, dtype=np.int32)
-            self._n_contexts_with.update(self._words(ids.tobytes()).keys())
-            # A scattered start: from a fixed one, strides in step with the context length would see one position only.
-            start = (number * 2654435761 >> 8) % stride
-            sample.extend(self._position(ids, at) for at in range(start, len(ids), stride))
-            if len(sample) >= 2 * _BACKGROUND:
-                sample, stride = sample[::2], 2 * stride
-            self._n_contexts += 1
-        return sample
-
-    def _find_words(self, token_ids: bytes) -> Facts:
-        """The words of a context (given as its int32 bytes) that may name its subject, each once."""
-        return subject_words("".join(self._texts(np.frombuffer(token_ids, dtype=np.int32).tolist())))
-
-    def _texts(self, token_ids: Iterable[int]) -> list[str]:
-        text = self._token_text.get
-        return [text(i, "") for i in token_ids]
-
-    def _position(self, token_ids: NDArray[np.int32], at: int) -> Facts:
-        """The facts of one position but for the words around it."""
-        first = max(0, at - _REACH)
-        ids, at = token_ids[first : at + _REACH + 1].tolist(), at - first
-        texts = self._texts(ids)
-        facts = facts_at(texts, at)
-        if at + 1 < len(ids):
-            facts["logits", str(ids[at + 1])] = texts[at + 1]
-        return facts
-
-    def _rules(self, learned: Sequence[Facts], top_logits: Sequence[int]) -> list[_Scored]:
-        common = _common_facts(learned)
+    def _rules(self, examples: _Examples, learned: slice, group: int, top_logits: list[int]) -> list[_Scored]:
+        n_learned = len(examples.contexts[learned])
+        hits = _hits(examples.facts, learned)
         at_peak = [
-            scored for kind in ("word", "token", "form", "class") for scored in self._one_of(kind, common, learned)
+            scored for kind in ("word", "token", "form", "class") for scored in self._one_of(kind, hits, n_learned)
         ]
-        return [
+        rules = [
             *at_peak,
-            *self._pairs(at_peak, learned),
-            *self._one_of("after", common, learned),
-            *self._one_of("before", common, learned),
-            *self._words_around(learned),
-            *self._promoted(top_logits, learned),
+            *self._pairs(at_peak, hits, examples, learned),
+            *self._one_of("after", hits, n_learned),
+            *self._one_of("before", hits, n_learned),
         ]
+        rules += self._words_around(examples, learned, group, _highest(rules))
+        rules += self._promoted(top_logits, hits, n_learned, _highest(rules))
+        return rules
 
-    def _one_of(self, kind: str, common: dict[str, list[Fact]], learned: Sequence[Facts]) -> Iterator[_Scored]:
-        """The commonest fact of a kind, either of the two commonest, any of the three; each class by itself."""
-        found = common.get(kind, [])
+    def _one_of(self, kind: str, hits: _Hits, n_learned: int) -> Iterator[_Scored]:
+        """The commonest fact of a kind, either of the two commonest, any of the three; each class by itself.
+
+        But for classes a position has one fact of a kind at most, so the hits of several add up.
+        """
+        least = max(_LEAST_HITS, _LEAST_PART * n_learned)
+        found = [fact for fact, count in hits[kind].most_common() if count >= least]
         choices = [found[:size] for size in range(1, min(_ALTERNATIVES, len(found)) + 1)]
         for facts in [[fact] for fact in found] if kind == "class" else choices:
-            rule = _Rule("token" if kind == "word" else kind, tuple(facts))
-            yield _score(rule.name, sum(map(rule.holds, learned)), len(learned), self._chance(facts)), rule
+            rule = _Rule("token" if kind == "word" else kind, kind, tuple(facts))
+            n_hits = sum(hits[kind][fact] for fact in facts)
+            yield _score(rule.name, n_hits, n_learned, self._chance(kind, facts)), rule
 
-    def _pairs(self, at_peak: Sequence[_Scored], learned: Sequence[Facts]) -> Iterator[_Scored]:
+    def _pairs(self, at_peak: Sequence[_Scored], hits: _Hits, examples: _Examples, learned: slice) -> Iterator[_Scored]:
         """The best rule for the peak with the word that nearly always stands beside it, unless it does so anyway."""
         score, base = max(at_peak, key=itemgetter(0), default=(0.0, None))
         if base is None or score == 0 or len(base.facts) == _ALTERNATIVES:
             return
-        fitting = [position for position in learned if base.holds(position)]
-        counts = Counter(fact for position in fitting for fact in position if fact[0] in ("before", "after"))
-        there = [position for fact in base.facts for position in self._sample_with.get(fact, ())]
-        for fact, hits in counts.items():
-            if "…" in fact[1] or hits < max(_LEAST_PAIR_HITS, _LEAST_PAIR_SHARE * len(fitting)):
+        fits = base.holds(examples, learned)
+        least = max(_LEAST_PAIR_HITS, _LEAST_PAIR_SHARE * sum(fits))
+        if all(count < least for kind in ("after", "before") for count in hits[kind].values()):
+            return
+        after, before = (examples.facts.number[kind][learned].tolist() for kind in ("after", "before"))
+        sides = ((("after", a), ("before", b)) for fit, a, b in zip(fits, after, before, strict=True) if fit)
+        counts = Counter(chain.from_iterable(sides))
+        for (kind, fact), n_hits in counts.items():
+            if n_hits < least or fact == NONE or "…" in self._finder.names[fact]:
                 continue
-            chance = (sum(fact in position for position in there) + self._chance([fact])) / (len(there) + 1)
+            there = self._holding(base)
+            n_beside = int((self._sample.number[kind][there] == fact).sum())
+            chance = (n_beside + self._chance(kind, [fact])) / (len(there) + 1)
             if chance <= _MOST_PAIR_CHANCE:
-                rule = _Rule("pair", base.facts, beside=fact)
-                yield _score("pair", hits, len(learned), self._chance(base.facts) * chance), rule
+                rule = base._replace(name="pair", beside=(kind, fact))
+                yield _score("pair", n_hits, len(fits), self._chance(base.kind, base.facts) * chance), rule
 
-    def _words_around(self, learned: Sequence[Facts]) -> Iterator[_Scored]:
-        """Words are many and examples few, so some always fit: hits are counted for words that other examples gave."""
-        rule = self._telling_words(learned)
-        halves = learned[::2], learned[1::2]
-        if rule:
-            crossed = [(self._telling_words(one), other) for one, other in (halves, halves[::-1])]
-            hits = sum(sum(map(half.holds, rest)) for half, rest in crossed if half)
-            silent = math.prod(1 - self._n_contexts_with[fact] / max(1, self._n_contexts) for fact in rule.facts)
-            yield _score("words", hits, len(learned), 1 - silent), rule
+    def _words_around(self, examples: _Examples, learned: slice, group: int, bar: float) -> Iterator[_Scored]:
+        """Words are many and examples few, so some always fit: hits are counted for words that other examples gave.
 
-    def _telling_words(self, learned: Sequence[Facts]) -> _Rule | None:
-        """Up to three of the words with the highest log-odds, each chosen to reach examples not reached yet."""
-        counts = Counter(chain.from_iterable(learned))
-        least = max(_LEAST_HITS, _LEAST_PART * len(learned))
-        z = self._log_odds(counts, least, len(learned))
-        tried = sorted(z, key=lambda fact: (-z[fact], fact))[:_WORDS_TRIED]
-        chosen: list[Fact] = []
-        while tried and len(chosen) < _ALTERNATIVES:
-            missing = [position for position in learned if not any(fact in position for fact in chosen)]
-            best = max(tried, key=lambda fact: z[fact] * (1 + sum(fact in position for position in missing)))
-            tried.remove(best)
-            chosen.append(best)
-        return _Rule("words", tuple(chosen)) if chosen else None
-
-    def _log_odds(self, counts: Counter[Fact], least: float, n_learned: int) -> dict[Fact, float]:
-        """The z-scores of the log-odds of telling words against all other contexts, with an informative prior.
-
-        Words are counted in contexts, not tokens: a text that repeats a word weighs once. The prior is the run's own
-        distribution. Monroe, Colaresi and Quinn (2008), "Fightin' Words", Political Analysis 16(4), equations 16-22.
+        No rule where even hits in all examples would not bring its score above ``bar``.
         """
-        words = [(fact, count) for fact, count in counts.items() if fact[0] == "words"]
-        here, everywhere = sum(count for _, count in words), self._n_words
-        scores: dict[Fact, float] = {}
-        for fact, count in words:
-            if count < least:
-                continue
-            known = self._n_contexts_with[fact]
-            elsewhere = max(0, known - count)
-            if elsewhere > _COMMON_WORD * (self._n_contexts - n_learned):
-                continue
-            prior = _PRIOR_WEIGHT * here * (known + 1) / (everywhere + 2)
-            y_here, y_there = count + prior, elsewhere + prior
-            rest_here, rest_there = (1 + _PRIOR_WEIGHT) * here - y_here, everywhere + _PRIOR_WEIGHT * here - y_there
-            z = math.log(y_here * rest_there / (rest_here * y_there)) / math.sqrt(1 / y_here + 1 / y_there)
-            if z >= _LEAST_Z:
-                scores[fact] = z
-        return scores
+        contexts = examples.contexts[learned]
+        if _score("words", len(contexts), len(contexts), chance=0) <= bar:
+            return
+        words, known = examples.telling.of(group), self._texts.words
+        chance = 1 - math.prod(1 - int(known.n_with[word]) / known.n_contexts for word in words)
+        if not words or _score("words", len(contexts), len(contexts), chance) <= bar:
+            return
+        crossed = [(set(examples.halves.of(2 * group + half)), contexts[1 - half :: 2]) for half in (0, 1)]
+        hits = sum(not half.isdisjoint(context.words.tolist()) for half, rest in crossed for context in rest)
+        yield _score("words", hits, len(contexts), chance), _Rule("words", "words", tuple(words))
 
-    def _promoted(self, top_logits: Sequence[int], learned: Sequence[Facts]) -> Iterator[_Scored]:
-        facts = tuple(("logits", str(i)) for i in dict.fromkeys(top_logits) if bare(self._token_text.get(i, "")))
-        if facts:
-            rule = _Rule("logits", facts)
-            yield _score("logits", sum(map(rule.holds, learned)), len(learned), self._chance(facts)), rule
+    def _promoted(self, top_logits: list[int], hits: _Hits, n_learned: int, bar: float) -> Iterator[_Scored]:
+        if _score("logits", n_learned, n_learned, chance=0) <= bar:
+            return
+        named = zip(top_logits, self._finder.texts(top_logits), strict=True)
+        ids = tuple(dict.fromkeys(i for i, text in named if bare(text)))
+        if ids:
+            n_hits = sum(hits["logits"][i] for i in ids)
+            yield _score("logits", n_hits, n_learned, self._chance("logits", ids)), _Rule("logits", "logits", ids)
 
-    def _chance(self, facts: Iterable[Fact]) -> float:
+    def _find_holding(self, rule: _Rule) -> NDArray[np.intp]:
+        """The positions of the background where ``rule`` holds."""
+        return np.flatnonzero(rule.at(self._sample, slice(None)))
+
+    def _chance(self, kind: str, facts: Iterable[int]) -> float:
         """How often one of the facts holds at a random position of the run; facts of one kind exclude each other."""
-        return sum(self._n_sample_with[fact] for fact in facts) / self._n_sample
+        return sum(self._n_sample_with[kind][fact] for fact in facts) / self._n_sample
 
-    def _text(self, rule: _Rule, learned: Sequence[Facts]) -> str:
-        kind = rule.facts[0][0]
-        if kind == "logits":
-            texts = {text.casefold(): text for text in map(bare, self._texts(int(i) for _, i in rule.facts))}
-            return "promotes " + quote(list(texts.values())[:_ALTERNATIVES], ", ", _TEXT_CHARS - len("promotes "))
-        written = [_as_written(fact, learned) for fact in rule.facts]
+    def _text(self, rule: _Rule, examples: _Examples, learned: slice) -> str:
+        kind = rule.kind
         if kind == "words":
-            return "text about " + ", ".join(shown(text, 14) for text in written)
-        link = f" {rule.beside[0]} {quote([_as_written(rule.beside, learned)], '', 16)}" if rule.beside else ""
+            contexts = examples.contexts[learned]
+            return "text about " + ", ".join(shown(_word_as_written(word, contexts), 14) for word in rule.facts)
+        if kind == "logits":
+            texts = {text.casefold(): text for text in map(bare, self._finder.texts(rule.facts))}
+            return "promotes " + quote(list(texts.values())[:_ALTERNATIVES], ", ", _TEXT_CHARS - len("promotes "))
+        link = ""
+        if rule.beside:
+            side, fact = rule.beside
+            link = f" {side} {quote([self._as_written(side, fact, examples.facts, learned)], '', 16)}"
         if kind == "class":
-            return written[0] + link
+            return self._finder.names[rule.facts[0]] + link
+        written = [self._as_written(kind, fact, examples.facts, learned) for fact in rule.facts]
         prefix = {"form": "forms of ", "after": "after ", "before": "before "}.get(kind, "")
         return prefix + quote(written, " / ", _TEXT_CHARS - len(prefix) - len(link)) + link
 
-
-def _distinct(examples: Sequence[LabelExample]) -> Iterator[tuple[bytes, NDArray[np.int32], int]]:
-    """Each context once: the same text on both sides of the split would measure nothing."""
-    seen: set[bytes] = set()
-    for example in examples:
-        ids = np.ascontiguousarray(example.token_ids, dtype=np.int32)
-        if not 0 <= example.peak < len(ids):
-            raise ValueError(f"An example's peak is {example.peak}, outside its context of {len(ids)} tokens.")
-        key = ids.tobytes()
-        if key not in seen:
-            seen.add(key)
-            yield key, ids, example.peak
+    def _as_written(self, kind: str, fact: int, facts: Facts, learned: slice) -> str:
+        """The commonest spelling; the token alone, without "…", where it is now a word and now a part of one."""
+        columns = zip(facts.number[kind][learned].tolist(), facts.spelling[kind][learned].tolist(), strict=True)
+        written = Counter(spelling for number, spelling in columns if number == fact)
+        text: str = self._finder.spellings[written.most_common(1)[0][0]]
+        return text if kind != "token" or len(written) == 1 else text.strip("…") or text
 
 
-def _common_facts(learned: Sequence[Facts]) -> dict[str, list[Fact]]:
-    """The facts shared by enough of the examples to stand in a rule, by kind, the commonest first."""
-    least = max(_LEAST_HITS, _LEAST_PART * len(learned))
-    common: dict[str, list[Fact]] = {}
-    for fact, count in Counter(chain.from_iterable(learned)).most_common():
-        if count < least:
-            break
-        common.setdefault(fact[0], []).append(fact)
-    return common
+def _hits(facts: Facts, rows: slice) -> _Hits:
+    """How often each fact holds among ``rows``, by kind, in order of first appearance."""
+    hits = {kind: Counter(column[rows].tolist()) for kind, column in facts.number.items()}
+    hits["class"] = Counter(chain.from_iterable(facts.classes_of(rows)))
+    for counts in hits.values():
+        counts.pop(NONE, None)
+    return hits
 
 
 def _score(rule: str, hits: int, n_learned: int, chance: float) -> float:
@@ -320,8 +339,11 @@ def _score(rule: str, hits: int, n_learned: int, chance: float) -> float:
     return prior * share**2 * math.log2(share / chance)
 
 
-def _as_written(fact: Fact, learned: Sequence[Facts]) -> str:
-    """The commonest way of writing; the token alone, without "…", where it is now a word and now a part of one."""
-    written = Counter(position[fact] for position in learned if fact in position)
-    text = written.most_common(1)[0][0]
-    return text if fact[0] != "token" or len(written) == 1 else text.strip("…") or text
+def _highest(rules: Sequence[_Scored]) -> float:
+    return max(map(itemgetter(0), rules), default=0.0)
+
+
+def _word_as_written(word: int, contexts: Sequence[Text]) -> str:
+    found = ((context.written, context.words.tolist()) for context in contexts)
+    written: Counter[str] = Counter(written[words.index(word)] for written, words in found if word in words)
+    return written.most_common(1)[0][0]

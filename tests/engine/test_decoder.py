@@ -1,19 +1,79 @@
 """Logit effects and neighbours, against dense matrices; ties in order of the id."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from jobs.engine import decoder
+from jobs.engine.saes import SAE, load_sae
+from tests.engine import tiny
 
 
-def test_best_orders_ties_by_id():
-    scores = torch.tensor([[1.0, 3.0, 3.0, 0.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0, 5.0, 5.0]])
-    assert decoder._best(scores, 3).tolist() == [[1, 2, 4], [0, 1, 2]]
+@pytest.fixture
+def tiny_sae(tmp_path: Path) -> SAE:
+    return load_sae(tiny.write_sae(tmp_path / "sae"))
+
+
+@given(st.data(), st.booleans())
+def test_best_is_a_stable_sort(data: st.DataObject, largest: bool):
+    """Few different values, so that most ties lie across the boundary, or all of a row is one."""
+    rows, columns = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
+    n = data.draw(st.integers(0, columns))
+    values = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0, float("inf"), -float("inf")])
+    line = st.lists(values, min_size=columns, max_size=columns)
+    scores = torch.tensor(data.draw(st.lists(line, min_size=rows, max_size=rows)))
+    want = scores.sort(dim=-1, descending=largest, stable=True).indices[:, :n]
+    assert torch.equal(decoder.best(scores, n, largest=largest), want)
+
+
+def test_best_leaves_no_row_short_where_a_score_is_no_number():
+    scores = torch.tensor([[1.0, float("nan"), 1.0, 1.0, 0.0], [float("nan")] * 5])
+    for largest in (True, False):
+        found = decoder.best(scores, 2, largest=largest)
+        assert [len(set(row)) for row in found.tolist()] == [2, 2]
+
+
+def test_logit_effects_are_those_of_dense_logits(tiny_model, tiny_sae):
+    logits = decoder.through_norm(tiny_model.final_norm, tiny_sae.W_dec) @ tiny_model.unembedding.T
+    (chunk,) = decoder.logit_effects(tiny_model, tiny_sae, 7)
+    for number, descending in enumerate((True, False)):
+        ordered = logits.sort(dim=-1, descending=descending, stable=True)
+        assert torch.equal(chunk.ids[:, number], ordered.indices[:, :7])
+        torch.testing.assert_close(chunk.values[:, number], ordered.values[:, :7])
+
+
+def test_neighbours_go_by_decoder_rows_and_by_encoder_columns(tiny_sae):
+    tiny_sae.W_enc = torch.randn(tiny_sae.W_enc.shape)
+    (chunk,) = decoder.neighbours(tiny_sae, 5)
+    assert chunk.ids.shape == (tiny_sae.d_sae, 2, 5)
+    for number, weights in enumerate((tiny_sae.W_dec, tiny_sae.W_enc.T)):
+        cosine = torch.cosine_similarity(weights[:, None], weights[None], dim=-1).fill_diagonal_(-2)
+        torch.testing.assert_close(chunk.values[:, number], cosine.topk(5).values)
+        torch.testing.assert_close(cosine.gather(-1, chunk.ids[:, number]), chunk.values[:, number])
+    assert chunk.ids[:2, 0, 0].tolist() == [1, 0]  # the twins
+
+
+def test_a_row_of_zeros_is_no_ones_neighbour_in_particular(tiny_sae):
+    tiny_sae.W_dec[3] = 0
+    tiny_sae.W_enc[:, 3] = 0
+    (chunk,) = decoder.neighbours(tiny_sae, 4)
+    assert chunk.values.isfinite().all()
+    assert chunk.ids[3].tolist() == [[0, 1, 2, 4]] * 2
+    assert not chunk.values[3].any()
+    assert not (chunk.ids == torch.arange(tiny_sae.d_sae)[:, None, None]).any()
+
+
+def test_more_neighbours_than_there_are(tmp_path):
+    sae = load_sae(tiny.write_sae(tmp_path / "sae", d_sae=6))
+    (chunk,) = decoder.neighbours(sae)
+    assert chunk.ids.sort(dim=-1).values.tolist() == [[[j for j in range(6) if j != i]] * 2 for i in range(6)]
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-2])
@@ -54,15 +114,13 @@ def test_through_norm_knows_layer_norms_of_other_makes(kind: str):
         torch.testing.assert_close(decoder.through_norm(norm, directions), centred, rtol=1e-4, atol=1e-5)
 
 
-def test_chunks_give_what_the_whole_gives(tiny_model, tmp_path, monkeypatch):
-    from jobs.engine.saes import load_sae
-    from tests.engine import tiny
-
-    sae = load_sae(tiny.write_sae(tmp_path / "sae"))
-    whole = [list(f(*a)) for f, a in ((decoder.logit_effects, (tiny_model, sae)), (decoder.neighbours, (sae,)))]
+def test_chunks_give_what_the_whole_gives(tiny_model, tiny_sae, monkeypatch):
+    sides = [lambda: decoder.logit_effects(tiny_model, tiny_sae), lambda: decoder.neighbours(tiny_sae)]
+    whole = [list(ranked()) for ranked in sides]
     monkeypatch.setattr(decoder, "MAX_CELLS", 5 * tiny_model.vocab_size)
-    chunked = [list(f(*a)) for f, a in ((decoder.logit_effects, (tiny_model, sae)), (decoder.neighbours, (sae,)))]
-    for one, many in zip(whole, chunked, strict=True):
+    for one, ranked in zip(whole, sides, strict=True):
+        many = list(ranked())
         assert len(many) > len(one) == 1
+        assert [chunk.start for chunk in many] == list(range(0, tiny_sae.d_sae, len(many[0].ids)))
         assert torch.equal(torch.cat([c.ids for c in many]), one[0].ids)
         torch.testing.assert_close(torch.cat([c.values for c in many]), one[0].values)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,10 +14,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jobs.engine.labels import RULES, LabelExample, Labeller, RuleLabel
+from jobs.engine import labels
+from jobs.engine.labels import RULES, Labeller, RuleLabel
 
 # Sixty made-up words, so that nothing is common by accident: " babo", " bace", ...
 FILLER = [f" b{a}{b}{c}" for a, b, c in itertools.product("aeiou", "cdmt", "aei")]
+
+
+class Example(NamedTuple):
+    token_ids: np.ndarray
+    peak: int
+
+
+def label_all(
+    tokens: Sequence[str],
+    contexts: Sequence[np.ndarray],
+    features: Sequence[Sequence[Example]],
+    promoted: Sequence[Sequence[int]],
+) -> dict[int, RuleLabel]:
+    """The labels of ``features`` in a run of ``contexts`` and, after them, the examples' own."""
+    examples = [(number, example) for number, feature in enumerate(features) for example in feature]
+    texts = [*contexts, *(example.token_ids for _, example in examples)]
+    columns = (
+        np.array([number for number, _ in examples], np.int32),
+        np.arange(len(contexts), len(texts), dtype=np.int64),
+        np.array([example.peak for _, example in examples], np.int64),
+    )
+    labeller = Labeller(tokens, range(len(texts)), texts.__getitem__)
+    return dict(labeller.labels(*columns, np.array(promoted, np.int64)))
 
 
 class Toy:
@@ -34,16 +59,14 @@ class Toy:
     def ids(self, *tokens: str) -> np.ndarray:
         return np.array([self.tokens.index(token) for token in tokens], dtype=np.int32)
 
-    def example(self, before: Sequence[str], here: str, after: Sequence[str] = ()) -> LabelExample:
+    def example(self, before: Sequence[str], here: str, after: Sequence[str] = ()) -> Example:
         left, right = [*self.filler(8), *before], [*after, *self.filler(8)]
-        ids = self.ids(*left, here, *right)
-        return LabelExample(ids, np.eye(1, len(ids), len(left), dtype=np.float32)[0], len(left))
+        return Example(self.ids(*left, here, *right), len(left))
 
-    def label(self, examples: Sequence[LabelExample], promoted: Sequence[str] = ()) -> RuleLabel | None:
-        contexts = [*self.contexts, *(example.token_ids for example in examples)]
-        return Labeller(self.tokens, contexts).label(examples, self.ids(*promoted).tolist())
+    def label(self, examples: Sequence[Example], promoted: Sequence[str] = ()) -> RuleLabel | None:
+        return label_all(self.tokens, self.contexts, [examples], [self.ids(*promoted).tolist()]).get(0)
 
-    def text(self, examples: Sequence[LabelExample], promoted: Sequence[str] = ()) -> tuple[str, str, float]:
+    def text(self, examples: Sequence[Example], promoted: Sequence[str] = ()) -> tuple[str, str, float]:
         label = self.label(examples, promoted)
         assert label is not None
         return label.text, label.rule, label.precision
@@ -150,7 +173,7 @@ def test_before_the_token_that_follows() -> None:
     assert toy.text(examples) == ("before “!”", "before", 1.0)
 
 
-def storms(toy: Toy) -> list[LabelExample]:
+def storms(toy: Toy) -> list[Example]:
     """Eighteen contexts with a varying peak and, somewhere, two of three words; no word is in all of them."""
     topics = itertools.cycle([(" storm", " wind"), (" wind", " rain"), (" rain", " storm")])
     return [
@@ -208,7 +231,7 @@ def test_a_peak_outside_its_context_is_refused() -> None:
     toy = Toy()
     for peak in (-1, 3):
         with pytest.raises(ValueError, match=f"peak is {peak}, outside its context of 3 tokens"):
-            toy.label([LabelExample(toy.ids(*FILLER[:3]), np.zeros(3, np.float32), peak)])
+            toy.label([Example(toy.ids(*FILLER[:3]), peak)])
 
 
 def test_ids_beyond_the_vocabulary_are_nameless() -> None:
@@ -216,8 +239,8 @@ def test_ids_beyond_the_vocabulary_are_nameless() -> None:
     examples = [toy.example([], " storm") for _ in range(6)]
     for example in examples:
         example.token_ids[example.peak - 1], example.token_ids[example.peak + 1] = 10**6, -1
-    label = Labeller(toy.tokens, toy.contexts).label(examples, [10**6, -1])
-    assert label == RuleLabel("“storm”", "token", 1.0, 3, 3)
+    found = label_all(toy.tokens, toy.contexts, [examples], [[10**6, -1]])
+    assert found == {0: RuleLabel("“storm”", "token", 1.0, 3, 3)}
 
 
 @pytest.mark.parametrize(
@@ -252,9 +275,28 @@ def test_long_alternatives_and_pairs_stay_short(n_tokens: int) -> None:
 def test_a_long_run_is_sampled_from_all_its_positions() -> None:
     """More positions than are kept, in contexts as long as the strides: "the" is every second token, so no label."""
     toy = Toy(" the")
-    contexts = (toy.ids(*(t for i in range(8) for t in (FILLER[(n + i) % 60], " the"))) for n in range(6000))
-    labeller = Labeller(toy.tokens, contexts)
-    assert labeller.label([toy.example([], " the") for _ in range(12)], []) is None
+    contexts = [toy.ids(*(t for i in range(8) for t in (FILLER[(n + i) % 60], " the"))) for n in range(6000)]
+    assert not label_all(toy.tokens, contexts, [[toy.example([], " the") for _ in range(12)]], [[]])
+
+
+def test_features_have_the_labels_they_would_have_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many at once, some without examples or with too few, whichever are worked out together."""
+    toy = Toy(" storm", " wind", " rain", " the", " calm", background=[[" the"]] * 200)
+    calm = [toy.example([], token) for token in [" calm", " calm", " rain", " storm"] * 4]
+    features = [storms(toy), [], calm, calm[:3], storms(toy)[2:], calm[4:]]
+    together = label_all(toy.tokens, toy.contexts, features, [[]] * 6)
+    assert {number: label.rule for number, label in together.items()} == {
+        0: "words",
+        2: "token",
+        4: "words",
+        5: "token",
+    }
+    monkeypatch.setattr(labels, "_AT_ONCE", 10)
+    assert label_all(toy.tokens, toy.contexts, features, [[]] * 6) == together
+
+
+def test_no_examples_at_all() -> None:
+    assert label_all(["a"], [], [], []) == {}
 
 
 def every_label() -> list[RuleLabel | None]:
@@ -286,10 +328,8 @@ CONTEXTS = st.lists(arrays(np.int32, st.integers(1, 12), elements=st.integers(-2
 def test_any_tokens_and_examples_give_a_sound_label_or_none(
     tokens: list[str], contexts: list[np.ndarray], cited: list[np.ndarray], promoted: list[int], data: st.DataObject
 ) -> None:
-    examples = [
-        LabelExample(ids, np.ones(len(ids), np.float32), data.draw(st.integers(0, len(ids) - 1))) for ids in cited
-    ]
-    label = Labeller(tokens, contexts).label(examples, promoted)
+    examples = [Example(ids, data.draw(st.integers(0, len(ids) - 1))) for ids in cited]
+    label = label_all(tokens, contexts, [examples], [promoted]).get(0)
     if label is None:
         return
     assert label.rule in RULES
@@ -297,4 +337,4 @@ def test_any_tokens_and_examples_give_a_sound_label_or_none(
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in label.text)
     assert 0 <= label.precision <= 1
     assert label.n_learned + label.n_held_out == len({ids.tobytes() for ids in cited})
-    assert label == Labeller(tokens, contexts).label(examples, promoted)
+    assert label == label_all(tokens, contexts, [examples], [promoted])[0]
