@@ -12,8 +12,8 @@ from django.http import Http404
 from numpy.typing import NDArray
 
 from features.models import SAE, Activity, Context, Feature, Run
-from features.store.contexts import unpack_ids
-from features.store.examples import Example, unpack_examples
+from features.store.contexts import unpack_tokens
+from features.store.examples import NEAR_MISS, SILENT, Example, unpack_examples
 from features.store.ranked import Ranked, unpack_ranked
 
 
@@ -30,15 +30,33 @@ class ShownExample:
 
     @property
     def token_ids(self) -> NDArray[np.uint32]:
-        return unpack_ids(bytes(self.context.token_ids))
+        return unpack_tokens(bytes(self.context.token_ids))
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A feature whose decoder direction is close."""
+class ShownExamples:
+    """A feature's contexts: where it fires, where it comes close, and some of those where it stays silent."""
+
+    firing: list[ShownExample]
+    near_misses: list[ShownExample]
+    silent: list[ShownExample]
+
+
+@dataclass(frozen=True)
+class Related:
+    """Another feature, and how close it is: a cosine, or the share of tokens on which both fire."""
 
     feature: Feature
-    cosine: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Relatives:
+    """A feature's neighbours by the directions of decoder and encoder, and those that fire on the same tokens."""
+
+    decoder: list[Related]
+    encoder: list[Related]
+    partners: list[Related]
 
 
 def find_sae(slug: str) -> SAE:
@@ -93,22 +111,27 @@ def logit_effects(feature: Feature) -> tuple[Ranked, Ranked]:
     return top, bottom
 
 
-def neighbours_of(feature: Feature) -> list[Neighbour]:
-    """The features with the nearest decoder directions, nearest first, with their labels: one query."""
-    (near,) = unpack_ranked(bytes(feature.neighbours))
-    rows = Feature.objects.filter(sae=feature.sae_id, index__in=near.ids.tolist()).select_related("label__author")
+def relatives_of(feature: Feature, activity: Activity | None) -> Relatives:
+    """Each list closest first, empty where it was not computed; features with their labels: one query for all."""
+    lists = unpack_ranked(bytes(feature.neighbours), 2)
+    lists += unpack_ranked(bytes(activity.partners) if activity else b"")
+    indexes = {index for near in lists for index, _ in near.pairs()}
+    rows = Feature.objects.filter(sae=feature.sae_id, index__in=indexes).select_related("label__author")
     by_index = {row.index: row for row in rows.defer("logits", "neighbours")}
-    return [Neighbour(by_index[index], cosine) for index, cosine in near.pairs()]
+    return Relatives(*([Related(by_index[index], value) for index, value in near.pairs()] for near in lists))
 
 
-def examples_of(run: Run, activity: Activity) -> list[ShownExample]:
-    """The feature's examples in the order in which they are shown, none where it never fired: one query."""
+def examples_of(run: Run, activity: Activity) -> ShownExamples:
+    """The feature's contexts in the order in which they are shown, each once: one query."""
     (shown,) = with_contexts(run, [list(unpack_examples(bytes(activity.examples)))])
-    return shown
+    near = [s for s in shown if s.example.band == NEAR_MISS]
+    close = {s.example.context for s in near}
+    silent = [s for s in shown if s.example.band == SILENT and s.example.context not in close]
+    return ShownExamples([s for s in shown if s.example.fires], near, silent)
 
 
 def find_example(run: Run, activity: Activity, number: int) -> ShownExample:
-    """The feature's example in context ``number``: one query."""
+    """What the feature shows of context ``number``, whether it fires there or not: one query."""
     found = [example for example in unpack_examples(bytes(activity.examples)) if example.context == number]
     if not found:
         raise NotFound(f"Context {number} is not among the examples of feature {activity.index}.")

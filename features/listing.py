@@ -131,7 +131,8 @@ def _walk(rows: ActivityQuerySet, order: str, edge: Edge | None, n: int, *, back
     """The ``n`` rows nearest to ``edge``, nearest first.
 
     First those that tie with it, then those beyond: each is one range of one index, even where thousands of dead
-    features share the value 0, which a single condition with an OR would have to read through.
+    features share the value 0, which a single condition with an OR would have to read through. Read backwards, an
+    index leaves those of one value to be sorted by number: few, but for the dead ones, which are a range of their own.
     """
     column, descends = ORDERS[order]
     by_value = "-" if descends != backwards else ""
@@ -140,10 +141,14 @@ def _walk(rows: ActivityQuerySet, order: str, edge: Edge | None, n: int, *, back
     if edge and column != "index":
         ties = rows.filter(**{column: edge.value}, **_beyond("index", by_index, edge.index))
         found = list(ties.order_by(f"{by_index}index")[:n])
-    if len(found) < n:
-        beyond = rows.filter(**_beyond(column, by_value, edge.value)) if edge else rows
-        columns = [f"{by_value}{column}"] + [f"{by_index}index"] * (column != "index")
-        found += beyond.order_by(*columns)[: n - len(found)]
+    beyond = rows.filter(**_beyond(column, by_value, edge.value)) if edge else rows
+    columns = [f"{by_value}{column}"] + [f"{by_index}index"] * (column != "index")
+    ranges = [beyond]
+    if column != "index" and by_value and not by_index and (edge is None or edge.value > 0):
+        ranges = [beyond.filter(**{f"{column}__gt": 0}), rows.filter(**{column: 0})]
+    for part in ranges:
+        if len(found) < n:
+            found += part.order_by(*columns)[: n - len(found)]
     return found
 
 

@@ -20,6 +20,7 @@ AROUND = (24, 12)
 @dataclass(frozen=True, slots=True)
 class Piece:
     """``level`` 0 is no highlight, LEVELS the feature's maximum. ``tip`` describes the token; text between has none.
+    ``peak`` is the token of the maximum, or the one on which the feature came close.
 
     ``lead`` is the space that a word's token begins with: it stands before the highlight, where a line may break.
     """
@@ -44,10 +45,14 @@ class Passage:
 def excerpt(
     tokens: Tokens, ids: NDArray[np.uint32], example: Example, maximum: float, around: tuple[int, int] = AROUND
 ) -> Passage:
-    """The tokens around the peak, in whole characters; everything between firing tokens is one piece."""
+    """The tokens around the peak, in whole characters; everything between firing tokens is one piece.
+
+    Without a peak, the first tokens: of a context in which the feature is silent.
+    """
     before, after = around
     spans = _spans(tokens, ids)
-    shown = [s for s in spans if s.stop > example.peak - before and s.start <= example.peak + after]
+    middle = example.peak if example.peak >= 0 else before
+    shown = [s for s in spans if s.stop > middle - before and s.start <= middle + after]
     pieces = list(_merged(_pieces(tokens, ids, example, maximum, shown)))
     return Passage(pieces, shown[0].start > 0, shown[-1].stop < len(ids)) if shown else Passage([], False, False)
 
@@ -84,12 +89,14 @@ def _pieces(
         inside = ids[span.start : span.stop]
         lead = " " if span.text.startswith(" ") and not span.text.isspace() else ""
         value = float(values[span.start : span.stop].max())
+        peak = span.start <= example.peak < span.stop
+        said = f"pre-activation {signif(example.max_value)}" if peak and not example.fires else signif(value)
         yield Piece(
             text=span.text[len(lead) :],
             lead=lead,
             level=level(value, maximum),
-            tip=_tip(tokens, inside, span.start, value),
-            peak=span.start <= example.peak < span.stop,
+            tip=_tip(tokens, inside, span.start, said),
+            peak=peak,
             special=any(int(i) in tokens.special for i in inside),
         )
 
@@ -118,10 +125,10 @@ def alone(tokens: Tokens, ids: Sequence[int] | NDArray[np.integer]) -> str:
         return f"⟨{raw.hex(' ').upper()}⟩"
 
 
-def _tip(tokens: Tokens, ids: NDArray[np.uint32], start: int, value: float) -> str:
+def _tip(tokens: Tokens, ids: NDArray[np.uint32], start: int, value: str) -> str:
     name = f"“{token(alone(tokens, ids))}”"
     if len(ids) == 1:
         where = f"id {int(ids[0])} · position {start}"
     else:
         where = f"ids {', '.join(str(int(i)) for i in ids)} · positions {start}-{start + len(ids) - 1}"
-    return f"{name} · {where} · {signif(value)}"
+    return f"{name} · {where} · {value}"

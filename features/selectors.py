@@ -7,7 +7,7 @@ from features.evidence import ShownExample, newest_runs, with_contexts
 from features.models import SAE, Activity, Context, Feature, LanguageModel, Run
 from features.passages import Passage, alone, excerpt, whole
 from features.plots.bars import Sparkline, sparkline
-from features.store.examples import BANDS, unpack_examples
+from features.store.examples import BANDS, NEAR_MISS, SILENT, unpack_examples
 from features.store.histogram import unpack_histogram
 from features.store.ranked import Ranked
 from features.vocabulary import Tokens, tokens_of
@@ -77,17 +77,21 @@ def _row(activity: Activity, top: Sequence[ShownExample], tokens: Tokens) -> Row
 
 @dataclass(frozen=True)
 class ReadableExample:
-    """An example as text with highlights. ``value`` is its maximum."""
+    """A context as text with highlights. ``value`` is its maximum; of a near miss, ``near``, a pre-activation; of a
+    silent context there is none.
+    """
 
     context: Context
     passage: Passage
-    value: float
+    value: float | None
+    near: bool
 
 
 def readable(shown: ShownExample, tokens: Tokens, maximum: float, *, in_full: bool = False) -> ReadableExample:
     cut = whole if in_full else excerpt
     passage = cut(tokens, shown.token_ids, shown.example, maximum)
-    return ReadableExample(shown.context, passage, shown.example.max_value)
+    value = None if shown.example.band == SILENT else shown.example.max_value
+    return ReadableExample(shown.context, passage, value, shown.example.band == NEAR_MISS)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Band:
 
 
 def bands(examples: Sequence[ShownExample], tokens: Tokens, maximum: float) -> list[Band]:
-    """A feature's examples by band, strongest band first, without empty bands."""
+    """The examples in which a feature fires, by band, strongest band first, without empty bands."""
     made = [Band(name, []) for name in BANDS]
     for shown in examples:
         made[shown.example.band].examples.append(readable(shown, tokens, maximum))

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from numpy.typing import NDArray
 
 from features.models import SAE, Activity, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
-from features.store.contexts import pack_ids
-from features.store.examples import Examples, pack_examples
+from features.store.contexts import pack_features, pack_ids, pack_tokens
+from features.store.examples import NEAR_MISS, SILENT, Examples, pack_examples, unpack_examples
 from features.store.histogram import pack_histogram
 from features.store.ranked import Ranked, pack_ranked
 from features.vocabulary import Tokens, tokens_of
@@ -137,6 +137,7 @@ def make_run(sae: SAE, corpus: Corpus, owner: User | None = None, **kwargs: Any)
         "n_sinks": 0,
         "n_alive": 0,
         "n_dense": 0,
+        "n_pool_tokens": 500,
         "explained_variance": 0.83,
         "fvu": 0.17,
         "cosine": 0.93,
@@ -153,6 +154,7 @@ def make_features(sae: SAE, seed: int = 0) -> list[Feature]:
     features = []
     for index in range(sae.d_sae):
         effects = [_ranked(rng, len(TOKENS), 10, 2.0), _ranked(rng, len(TOKENS), 10, -2.0)]
+        near = [_ranked(rng, sae.d_sae, min(8, sae.d_sae - 1), best, but=index) for best in (0.7, 0.4)]
         features.append(
             Feature(
                 sae=sae,
@@ -160,7 +162,7 @@ def make_features(sae: SAE, seed: int = 0) -> list[Feature]:
                 decoder_norm=1.0,
                 encoder_decoder_cosine=0.6,
                 logits=pack_ranked(*effects),
-                neighbours=pack_ranked(_ranked(rng, sae.d_sae, min(8, sae.d_sae - 1), 0.7, but=index)),
+                neighbours=pack_ranked(*near),
             )
         )
     return Feature.objects.bulk_create(features)
@@ -202,8 +204,9 @@ def fill_run(run: Run, features: Sequence[Feature], n_contexts: int = 40, seed: 
         rows = _activations(feature.index, texts)
         activity = _activity(run, feature, rows, n_tokens)
         activities.append(activity)
-        for number in np.frombuffer(activity.examples, "<u4", int(np.frombuffer(activity.examples, "<u2", 1)[0]), 2):
-            cited.setdefault(int(number), set()).add(feature.index)
+        for example in unpack_examples(bytes(activity.examples)):
+            if example.fires:
+                cited.setdefault(example.context, set()).add(feature.index)
     Activity.objects.bulk_create(activities, batch_size=500)
     tokens = tokens_of(run.sae.model)
     Context.objects.bulk_create(_contexts(run, texts, tokens, cited), batch_size=500)
@@ -266,7 +269,14 @@ def _activity(run: Run, feature: Feature, rows: Sequence[NDArray[np.float32]], n
         mean_activation=float(firing.mean()) if len(firing) else 0.0,
         histogram=_histogram(firing),
         examples=pack_examples(_examples(rows, firing)),
+        partners=_partners(feature.index, run.sae.d_sae),
     )
+
+
+def _partners(index: int, d_sae: int) -> bytes:
+    """Two made up ones; none for DEAD."""
+    n = 0 if index == DEAD else min(2, d_sae - 1)
+    return pack_ranked(_ranked(np.random.default_rng(index), d_sae, n, 0.5, but=index))
 
 
 def _histogram(firing: NDArray[np.float32]) -> bytes:
@@ -279,21 +289,27 @@ def _histogram(firing: NDArray[np.float32]) -> bytes:
 def _examples(
     rows: Sequence[NDArray[np.float32]], firing: NDArray[np.float32], top: int = 6, each: int = 2
 ) -> Examples:
-    """The ``top`` contexts, then ``each`` per quarter of the firing activations, strongest quarter first."""
+    """The ``top`` contexts, ``each`` per quarter of the firing activations, and ``each`` where it stays silent.
+
+    The first of those that are silent are near misses, on their token 3.
+    """
     ranked = sorted((i for i, row in enumerate(rows) if row.any()), key=lambda i: (-float(rows[i].max()), i))
     shown = [(i, 0) for i in ranked[:top]]
     edges = np.quantile(firing, [0.75, 0.5, 0.25]) if len(firing) else np.zeros(3)
     for band in range(1, 5):
         inside = [i for i in ranked[top:] if int(np.sum(rows[i].max() < edges)) == band - 1]
         shown += [(i, band) for i in inside[:each]]
-    positions = [np.flatnonzero(rows[i]) for i, _ in shown]
+    never = [i for i, row in enumerate(rows) if not row.any()]
+    shown += [(i, NEAR_MISS) for i in never[:each]] + [(i, SILENT) for i in never[each : 2 * each]]
+    tokens = {NEAR_MISS: (np.array([3]), np.array([-0.25], "f4")), SILENT: (np.empty(0, np.int64), np.empty(0, "f4"))}
+    fired = [(np.flatnonzero(rows[i]), rows[i][rows[i] > 0]) for i, _ in shown]
+    pairs = [tokens.get(band, pair) for (_, band), pair in zip(shown, fired, strict=True)]
     return Examples(
         contexts=np.array([i for i, _ in shown], np.uint32),
         bands=np.array([band for _, band in shown], np.uint8),
-        peaks=np.array([int(rows[i].argmax()) for i, _ in shown], np.uint16),
-        ends=np.cumsum([len(p) for p in positions], dtype=np.int64),
-        positions=np.concatenate([*positions, np.empty(0, np.int64)]),
-        values=np.concatenate([*(rows[i][p] for (i, _), p in zip(shown, positions, strict=True)), np.empty(0, "f4")]),
+        ends=np.cumsum([len(positions) for positions, _ in pairs], dtype=np.int64),
+        positions=np.concatenate([positions for positions, _ in pairs]),
+        values=np.concatenate([values for _, values in pairs]),
     )
 
 
@@ -305,9 +321,9 @@ def _contexts(run: Run, texts: Sequence[Sequence[int]], tokens: Tokens, cited: d
             document_id=f"doc-{number // 4}",
             document_source="letters/<b>1912</b>" if number % 5 == 0 else "letters/1913",
             offset=64 * (number % 4),
-            token_ids=pack_ids(ids),
+            token_ids=pack_tokens(ids),
             text="".join(tokens.running(ids)),
-            features=pack_ids(sorted(cited.get(number, ()))),
+            features=pack_features(sorted(cited.get(number, ()))),
         )
         for number, ids in enumerate(texts)
     ]

@@ -7,15 +7,16 @@ from ninja import Query, Router
 
 from features.api import schemas
 from features.evidence import (
+    Related,
     ShownExample,
     examples_of,
     find_activity,
     find_run,
     find_sae,
     logit_effects,
-    neighbours_of,
     newest_run,
     newest_runs,
+    relatives_of,
 )
 from features.listing import FeatureListing
 from features.models import SAE, Activity, Label, Run
@@ -54,7 +55,7 @@ def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQ
 @router.get(
     "/saes/{slug}/features/{index}",
     response={200: schemas.FeatureOut, **PROBLEMS},
-    summary="One feature: statistics, histogram, logit effects, neighbours and examples",
+    summary="One feature: statistics, histogram, logit effects, related features and contexts",
 )
 def get_feature(request: HttpRequest, slug: str, index: int, run: int | None = None) -> dict[str, Any]:
     chosen = find_run(find_sae(slug), run)
@@ -80,6 +81,7 @@ def _feature(run: Run, activity: Activity) -> dict[str, Any]:
     feature, tokens = activity.feature, tokens_of(run.sae.model)
     histogram = unpack_histogram(bytes(activity.histogram))
     top, bottom = (_effects(ranked, tokens) for ranked in logit_effects(feature))
+    relatives, shown = relatives_of(feature, activity), examples_of(run, activity)
     return {
         "sae": run.sae.slug,
         "index": activity.index,
@@ -96,12 +98,18 @@ def _feature(run: Run, activity: Activity) -> dict[str, Any]:
         "why_not_valid": run.why_not_valid,
         "histogram": {"edges": histogram.edges.tolist(), "counts": histogram.counts.tolist()},
         "logits": {"top": top, "bottom": bottom},
-        "neighbours": [
-            {"index": near.feature.index, "cosine": near.cosine, "label": _text_of(near.feature.label)}
-            for near in neighbours_of(feature)
-        ],
-        "examples": [_example(shown, tokens) for shown in examples_of(run, activity)],
+        "neighbours": [_related(near, "cosine") for near in relatives.decoder],
+        "examples": [_example(example, tokens) for example in shown.firing],
+        "near_misses": [_near_miss(example, tokens) for example in shown.near_misses],
+        "silent": [_context(example, tokens) for example in shown.silent],
+        "partners": [_related(partner, "jaccard") for partner in relatives.partners],
+        "n_pool_tokens": run.n_pool_tokens,
+        "encoder_neighbours": [_related(near, "cosine") for near in relatives.encoder],
     }
+
+
+def _related(related: Related, measure: str) -> dict[str, Any]:
+    return {"index": related.feature.index, measure: related.value, "label": _text_of(related.feature.label)}
 
 
 def _text_of(label: Label | None) -> str | None:
@@ -125,15 +133,26 @@ def _effects(ranked: Ranked, tokens: Tokens) -> list[dict[str, Any]]:
     return [{"token_id": i, "token": tokens.text_of(i), "value": value} for i, value in ranked.pairs()]
 
 
-def _example(shown: ShownExample, tokens: Tokens) -> dict[str, Any]:
-    example, context, ids = shown.example, shown.context, shown.token_ids
+def _context(shown: ShownExample, tokens: Tokens) -> dict[str, Any]:
+    context, ids = shown.context, shown.token_ids
     return {
         "context_id": context.number,
+        "token_ids": ids.tolist(),
+        "tokens": tokens.texts(ids),
+        "document": {"id": context.document_id, "source": context.document_source},
+    }
+
+
+def _example(shown: ShownExample, tokens: Tokens) -> dict[str, Any]:
+    example, context = shown.example, _context(shown, tokens)
+    return context | {
         "band": BANDS[example.band],
         "max_value": example.max_value,
         "peak": example.peak,
-        "token_ids": ids.tolist(),
-        "tokens": tokens.texts(ids),
-        "values": example.dense(len(ids)).tolist(),
-        "document": {"id": context.document_id, "source": context.document_source},
+        "values": example.dense(len(context["token_ids"])).tolist(),
     }
+
+
+def _near_miss(shown: ShownExample, tokens: Tokens) -> dict[str, Any]:
+    example = shown.example
+    return _context(shown, tokens) | {"position": example.peak, "pre_activation": example.max_value}

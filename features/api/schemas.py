@@ -100,9 +100,27 @@ class NeighbourOut(Schema):
     label: str | None
 
 
+class PartnerOut(Schema):
+    index: int
+    jaccard: float = Field(description="of the sampled tokens on which either fires, the share on which both do")
+    label: str | None
+
+
 class DocumentOut(Schema):
     id: str
     source: str
+
+
+class ContextOut(Schema):
+    context_id: int = Field(description="the context's place in the corpus, from 0")
+    token_ids: list[int]
+    tokens: list[str]
+    document: DocumentOut
+
+
+class NearMissOut(ContextOut):
+    position: int = Field(description="of the token on which the feature came closest, from 0")
+    pre_activation: float = Field(description="what the encoder gave there, before it was cut to 0")
 
 
 class ExampleOut(Schema):
@@ -132,8 +150,13 @@ class FeatureOut(Schema):
     why_not_valid: str
     histogram: HistogramOut
     logits: LogitsOut
-    neighbours: list[NeighbourOut]
+    neighbours: list[NeighbourOut] = Field(description="by cosine of the decoder directions")
     examples: list[ExampleOut]
+    near_misses: list[NearMissOut] = Field(description="contexts in which the feature comes close and does not fire")
+    silent: list[ContextOut] = Field(description="contexts drawn at random from those in which it does not fire")
+    partners: list[PartnerOut] = Field(description="the features that fire most nearly on the same tokens")
+    n_pool_tokens: int = Field(description="unmasked tokens of the sample that partners were counted on")
+    encoder_neighbours: list[NeighbourOut] = Field(description="by cosine of the encoder directions")
 
 
 class Problem(Schema):

@@ -4,17 +4,18 @@ import json
 from typing import Self
 
 from django.db import connection, models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
 from features.models.feature import Feature
 from features.models.run import Run
+from features.store.contexts import unpack_features
 
 
 class ActivityQuerySet(models.QuerySet["Activity"]):
     def for_table(self) -> Self:
         """With feature and label, without the bytes of the feature that no table shows."""
-        return self.select_related("feature__label__author").defer("feature__logits", "feature__neighbours")
+        return self.select_related("feature__label__author").defer("partners", "feature__logits", "feature__neighbours")
 
     def density_between(self, low: float | None, high: float | None) -> Self:
         found = self
@@ -43,12 +44,15 @@ def _as_rows(numbers: list[int]) -> RawSQL:
 
 
 class Activity(models.Model):
-    """(Run, Feature): the numbers people sort and filter by, and packed bytes for histogram and examples.
+    """(Run, Feature): the numbers people sort and filter by, and bytes that features.store packs.
 
-    ``index`` repeats the feature's, so that a table is read from one index of one table.
+    ``index`` repeats the feature's, so that a table is read from one index of one table. Both ends of an order are
+    read from the same index; features with one value are sorted by number where it is read backwards. The rows are
+    many: their key is what names them, which spares a number of their own and its index.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="activities")
+    pk = models.CompositePrimaryKey("run_id", "index")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="activities", db_index=False)
     feature = models.ForeignKey(Feature, on_delete=models.CASCADE, related_name="activities")
     index = models.PositiveIntegerField()
     n_firing = models.PositiveBigIntegerField(help_text="unmasked tokens on which it fires")
@@ -58,17 +62,15 @@ class Activity(models.Model):
     mean_activation = models.FloatField(help_text="over the tokens on which it fires")
     histogram = models.BinaryField()
     examples = models.BinaryField()
+    partners = models.BinaryField(default=b"", help_text="features that fire on the same tokens; empty if not computed")
 
     objects = ActivityQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "activities"
-        constraints = [models.UniqueConstraint(fields=["run", "index"], name="one_activity_per_run_and_feature")]
         indexes = [
             models.Index("run", "density", "index", name="activity_by_density"),
-            models.Index("run", F("density").desc(), "index", name="activity_by_density_desc"),
             models.Index("run", "max_activation", "index", name="activity_by_max"),
-            models.Index("run", F("max_activation").desc(), "index", name="activity_by_max_desc"),
         ]
 
     def __str__(self) -> str:
@@ -78,16 +80,17 @@ class Activity(models.Model):
 class ContextQuerySet(models.QuerySet["Context"]):
     def indexes_mentioning(self, text: str) -> list[int]:
         """Indexes of the features whose examples contain ``text``, found from the contexts that hold it."""
-        from features.store.contexts import unpack_ids
-
         packed = self.filter(text__icontains=text).values_list("features", flat=True)
-        return sorted({int(i) for blob in packed for i in unpack_ids(bytes(blob))})
+        return sorted({i for blob in packed for i in unpack_features(bytes(blob)).tolist()})
 
 
 class Context(models.Model):
-    """One window of tokens, stored once per run; ``features`` packs the indexes of the features that cite it."""
+    """One window of tokens, stored once per run; ``features`` packs the indexes of the features that fire in it as
+    one of their examples, so that a text finds them.
+    """
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="contexts")
+    pk = models.CompositePrimaryKey("run_id", "number")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="contexts", db_index=False)
     number = models.PositiveBigIntegerField(help_text="its place in the corpus, from 0")
     document_id = models.CharField(max_length=200)
     document_source = models.CharField(max_length=200)
@@ -97,9 +100,6 @@ class Context(models.Model):
     features = models.BinaryField()
 
     objects = ContextQuerySet.as_manager()
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["run", "number"], name="one_row_per_run_and_context")]
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.number}"

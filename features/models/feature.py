@@ -10,10 +10,12 @@ from features.models.sae import SAE
 class Feature(models.Model):
     """(SAE, index): what follows from the weights alone, whatever the text.
 
-    ``logits`` and ``neighbours`` are packed by features.store; ``label`` points to the label that is shown.
+    ``logits`` and ``neighbours`` are packed by features.store: the tokens whose logits rise and fall most, and the
+    features with the nearest decoder and encoder directions. ``label`` points to the label that is shown. ``sae`` has
+    no index of its own: the constraint's begins with it.
     """
 
-    sae = models.ForeignKey(SAE, on_delete=models.CASCADE, related_name="features")
+    sae = models.ForeignKey(SAE, on_delete=models.CASCADE, related_name="features", db_index=False)
     index = models.PositiveIntegerField()
     decoder_norm = models.FloatField()
     encoder_decoder_cosine = models.FloatField()

@@ -1,8 +1,10 @@
 """A feature's examples in one blob: which contexts, in which band, and the activation of every token.
 
 A feature fires on a few tokens of a context, so only those are kept; a token that is not named has activation 0.
-Layout, little-endian: uint16 n; then for all n examples uint32 context number, uint8 band, uint16 peak, uint16 number
-of firing tokens; then for all firing tokens uint16 position and float32 value.
+Layout: uint8 version (1), then columns (features.store.integers): number of examples of each band; context numbers of
+all examples, band by band; of those that fire, numbers of firing tokens less 1; of all tokens, the first position in
+its context or the step from the one before, less 1; activations; pre-activations of near misses. Values are float32,
+exact: uint32 lowest bit pattern, then a column of what each lies above it, as a feature's values share high bits.
 """
 
 from collections.abc import Iterator
@@ -11,38 +13,54 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The bands of a feature's examples: the highest maxima, then quarters of its firing tokens' activations.
-BANDS = ("top", "75-100%", "50-75%", "25-50%", "0-25%")
+from features.store.integers import Reader, pack_column
+
+VERSION = 1
+# The highest maxima, then quarters of the firing tokens' activations; then contexts in which the feature is silent:
+# where it came close, and at random.
+BANDS = ("top", "75-100%", "50-75%", "25-50%", "0-25%", "near miss", "silent")
+NEAR_MISS, SILENT = 5, 6
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One context in which the feature fires: ``positions`` and float32 ``values`` of its firing tokens."""
+    """One context: ``positions`` (ascending) and float32 ``values`` of the tokens on which the feature fires.
+
+    A near miss has one position, whose value is a pre-activation; a silent context has none.
+    """
 
     context: int
     band: int
-    peak: int
     positions: NDArray[np.integer]
     values: NDArray[np.float32]
+
+    @property
+    def fires(self) -> bool:
+        return self.band < NEAR_MISS
 
     @property
     def max_value(self) -> float:
         return float(self.values.max())
 
+    @property
+    def peak(self) -> int:
+        """The first position of the maximum; -1 in a silent context."""
+        return int(self.positions[self.values.argmax()]) if len(self.positions) else -1
+
     def dense(self, length: int) -> NDArray[np.float32]:
         """The activation of each of the context's ``length`` tokens."""
         row = np.zeros(length, np.float32)
-        row[self.positions] = self.values
+        if self.fires:
+            row[self.positions] = self.values
         return row
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Examples as columns, in the order in which they are shown. ``ends`` cuts ``positions`` and ``values``."""
+    """Examples as columns, in the order in which they are shown: ``bands`` ascend. ``ends`` cuts the last two."""
 
     contexts: NDArray[np.integer]
     bands: NDArray[np.integer]
-    peaks: NDArray[np.integer]
     ends: NDArray[np.integer]
     positions: NDArray[np.integer]
     values: NDArray[np.float32]
@@ -52,35 +70,66 @@ class Examples:
 
     def __iter__(self) -> Iterator[Example]:
         start = 0
-        columns = zip(self.contexts, self.bands, self.peaks, self.ends, strict=True)
-        for context, band, peak, end in columns:
+        for context, band, end in zip(self.contexts, self.bands, self.ends, strict=True):
             cut = slice(start, int(end))
-            yield Example(int(context), int(band), int(peak), self.positions[cut], self.values[cut])
+            yield Example(int(context), int(band), self.positions[cut], self.values[cut])
             start = int(end)
 
 
 def pack_examples(examples: Examples) -> bytes:
+    """b"" for none."""
+    if not len(examples):
+        return b""
+    counts = np.bincount(examples.bands, minlength=len(BANDS))
+    fire = int(counts[:NEAR_MISS].sum())
+    starts = np.concatenate([[0], examples.ends[:-1]])
+    lengths = examples.ends - starts
+    total = int(lengths[:fire].sum())
+    positions = examples.positions.astype(np.int64)
+    steps = np.concatenate([positions[:1], np.diff(positions) - 1])
+    first = starts[lengths > 0]
+    steps[first] = positions[first]
     columns = (
-        np.array([len(examples)], "<u2"),
-        examples.contexts.astype("<u4"),
-        examples.bands.astype("u1"),
-        examples.peaks.astype("<u2"),
-        np.diff(examples.ends, prepend=0).astype("<u2"),
-        examples.positions.astype("<u2"),
-        examples.values.astype("<f4"),
+        pack_column(counts),
+        pack_column(examples.contexts),
+        pack_column(lengths[:fire] - 1),
+        pack_column(steps),
+        _pack_values(examples.values[:total]),
+        _pack_values(examples.values[total:]),
     )
-    return b"".join(column.tobytes() for column in columns)
+    return bytes([VERSION]) + b"".join(columns)
 
 
 def unpack_examples(blob: bytes) -> Examples:
-    n = int(np.frombuffer(blob, "<u2", 1)[0])
-    at = 2
-    columns = []
-    for dtype in ("<u4", "u1", "<u2", "<u2"):
-        columns.append(np.frombuffer(blob, dtype, n, at))
-        at += columns[-1].nbytes
-    ends = np.cumsum(columns[3], dtype=np.int64)
-    total = int(ends[-1]) if n else 0
-    positions = np.frombuffer(blob, "<u2", total, at)
-    values = np.frombuffer(blob, "<f4", total, at + positions.nbytes)
-    return Examples(columns[0], columns[1], columns[2], ends, positions, values)
+    """Raises ValueError for a version that this code does not know."""
+    if not blob:
+        none = np.empty(0, np.int64)
+        return Examples(none, none, none, none, np.empty(0, np.float32))
+    reader = Reader(blob)
+    if (version := reader.number("u1")) != VERSION:
+        raise ValueError(f"Examples of version {version} are newer than this code: it reads version {VERSION}.")
+    counts = reader.column(len(BANDS))
+    fire, near, silent = int(counts[:NEAR_MISS].sum()), int(counts[NEAR_MISS]), int(counts[SILENT])
+    contexts = reader.column(fire + near + silent)
+    lengths = np.concatenate([reader.column(fire) + 1, np.ones(near, np.int64), np.zeros(silent, np.int64)])
+    total = int(lengths.sum())
+    ends = np.cumsum(lengths)
+    sums = np.cumsum(np.concatenate([[0], reader.column(total) + 1]))
+    positions = sums[1:] - 1 - np.repeat(sums[ends - lengths], lengths)
+    values = np.concatenate([_read_values(reader, total - near), _read_values(reader, near)])
+    return Examples(contexts, np.repeat(np.arange(len(BANDS)), counts), ends, positions, values)
+
+
+def _pack_values(values: NDArray[np.float32]) -> bytes:
+    if not len(values):
+        return b""
+    bits = values.astype("<f4").view("<u4")
+    lowest = bits.min()
+    return bytes(lowest.tobytes()) + pack_column(bits - lowest)
+
+
+def _read_values(reader: Reader, n: int) -> NDArray[np.float32]:
+    if not n:
+        return np.empty(0, np.float32)
+    lowest = reader.number("<u4")
+    return (reader.column(n) + lowest).astype(np.uint32).view(np.float32)

@@ -1,13 +1,15 @@
 """Histograms of activations on fixed log2 bins, a quarter of an octave each.
 
 Bin i holds values v with 2**(i/4) <= v < 2**((i+1)/4), edges rounded to float32. Only the stretch from the first to the
-last bin that holds anything is kept: int16 number of the first bin, then uint64 counts.
+last bin that holds anything is kept: int16 number of the first bin, uint8 number of bins, a column of counts.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from features.store.integers import Reader, pack_column
 
 PER_OCTAVE = 4
 
@@ -38,12 +40,12 @@ def pack_histogram(first: int, counts: NDArray[np.integer]) -> bytes:
     if not len(filled):
         return b""
     low, high = int(filled[0]), int(filled[-1]) + 1
-    return np.array([first + low], "<i2").tobytes() + counts[low:high].astype("<u8").tobytes()
+    return np.array([first + low], "<i2").tobytes() + bytes([high - low]) + pack_column(counts[low:high])
 
 
 def unpack_histogram(blob: bytes) -> Histogram:
     if not blob:
         return Histogram(np.empty(0, np.float32), np.empty(0, np.uint64))
-    first = int(np.frombuffer(blob, "<i2", 1)[0])
-    counts = np.frombuffer(blob, "<u8", offset=2)
-    return Histogram(edges(first, len(counts)), counts)
+    reader = Reader(blob)
+    first, n = reader.number("<i2"), reader.number("u1")
+    return Histogram(edges(first, n), reader.column(n).astype(np.uint64))

@@ -1,4 +1,4 @@
-"""One feature, and one context in which it fires."""
+"""One feature, and one of the contexts that show it."""
 
 from typing import Any
 
@@ -31,20 +31,23 @@ def feature_page(request: HttpRequest, slug: str, index: int) -> HttpResponse:
         "activity": activity,
         "positive": positive,
         "negative": negative,
-        "neighbours": evidence.neighbours_of(feature),
+        "relatives": evidence.relatives_of(feature, activity),
         "before": index - 1 if index else None,
         "after": index + 1 if index + 1 < sae.d_sae else None,
     }
     if run and activity:
         ctx["chart"] = activation_chart(unpack_histogram(bytes(activity.histogram)))
-        ctx["bands"] = selectors.bands(evidence.examples_of(run, activity), tokens, activity.max_activation)
+        shown = evidence.examples_of(run, activity)
+        ctx["bands"] = selectors.bands(shown.firing, tokens, activity.max_activation)
+        ctx["near_misses"] = [selectors.readable(near, tokens, 0) for near in shown.near_misses]
+        ctx["silent"] = [selectors.readable(silent, tokens, 0) for silent in shown.silent]
     return render(request, "features/feature.html", ctx)
 
 
 @require_safe
 @vary_on_headers("HX-Request")
 def context(request: HttpRequest, slug: str, index: int, number: int) -> HttpResponse:
-    """Every token of one example; ``?fold=1`` asks for the short form again."""
+    """Every token of one of its contexts; ``?fold=1`` asks for the short form again."""
     sae = evidence.find_sae(slug)
     run = run_of(request, sae)
     activity = evidence.find_activity(run, index)

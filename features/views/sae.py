@@ -1,11 +1,11 @@
-"""An SAE, its plots, and a run."""
+"""An SAE and its plots."""
 
 import json
 from typing import Any
 
 import numpy as np
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
@@ -48,11 +48,3 @@ def _figure(run: Run, name: str) -> Figure:
     if name == "density":
         return density_histogram(table[:, 1])
     return density_scatter(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
-
-
-@require_safe
-def run_page(request: HttpRequest, pk: int) -> HttpResponse:
-    run = get_object_or_404(Run.objects.select_related("sae", "sae__model", "corpus", "owner"), pk=pk)
-    # The jobs room adds this relation; this room knows no more of it than its name.
-    jobs = run.jobs.all()
-    return render(request, "features/run.html", {"run": run, "sae": run.sae, "jobs": jobs, "run_query": f"?run={pk}"})

@@ -9,8 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from features.models import Activity, Context
-from features.store.contexts import unpack_ids
-from features.store.examples import BANDS, unpack_examples
+from features.store.contexts import unpack_tokens
+from features.store.examples import BANDS, NEAR_MISS, SILENT, unpack_examples
 from features.store.histogram import unpack_histogram
 from features.store.ranked import unpack_ranked
 from features.vocabulary import tokens_of
@@ -31,6 +31,7 @@ def test_its_shape_and_its_numbers(client_in: Client, world: World) -> None:
             *("sae", "index", "label", "run", "density", "n_tokens", "n_contexts", "n_contexts_total", "n_firing"),
             *("max_activation", "mean_activation", "valid", "why_not_valid"),
             *("histogram", "logits", "neighbours", "examples"),
+            *("near_misses", "silent", "partners", "n_pool_tokens", "encoder_neighbours"),
         ]
         assert (got["sae"], got["index"], got["run"]) == ("tiny-lm-l6", activity.index, world.run.pk)
         assert (got["n_tokens"], got["n_contexts_total"]) == (world.run.n_tokens, world.run.n_contexts)
@@ -48,11 +49,12 @@ def test_its_examples_are_joined_to_their_contexts(client_in: Client, world: Wor
     n_shown = 0
     for activity in Activity.objects.filter(run=world.run):
         got = get(client_in, activity.index)["examples"]
-        stored = list(unpack_examples(bytes(activity.examples)))
+        stored = [example for example in unpack_examples(bytes(activity.examples)) if example.fires]
+        assert {example["band"] for example in got} <= set(BANDS[:5])
         assert [example["context_id"] for example in got] == [example.context for example in stored]
         for sent, kept in zip(got, stored, strict=True):
             context = contexts[kept.context]
-            ids = unpack_ids(bytes(context.token_ids))
+            ids = unpack_tokens(bytes(context.token_ids))
             assert sent["band"] == BANDS[kept.band]
             assert sent["token_ids"] == ids.tolist()
             assert sent["tokens"] == tokens.texts(ids)
@@ -74,9 +76,40 @@ def test_its_weights_side(client_in: Client, world: World) -> None:
             {"token_id": int(i), "token": tokens.text_of(int(i)), "value": float(v)}
             for i, v in zip(ranked.ids, ranked.values, strict=True)
         ]
-    (near,) = unpack_ranked(bytes(feature.neighbours))
-    assert [n["index"] for n in got["neighbours"]] == near.ids.tolist()
-    assert [n["cosine"] for n in got["neighbours"]] == near.values.tolist()
+    for name, near in zip(
+        ("neighbours", "encoder_neighbours"), unpack_ranked(bytes(feature.neighbours), 2), strict=True
+    ):
+        assert len(near.ids) == 8
+        assert [n["index"] for n in got[name]] == near.ids.tolist()
+        assert [n["cosine"] for n in got[name]] == near.values.tolist()
+
+
+def test_where_it_does_not_fire(client_in: Client, world: World) -> None:
+    tokens = tokens_of(world.model)
+    for activity in Activity.objects.filter(run=world.run):
+        got = get(client_in, activity.index)
+        stored = list(unpack_examples(bytes(activity.examples)))
+        for name, band in (("near_misses", NEAR_MISS), ("silent", SILENT)):
+            kept = [example for example in stored if example.band == band]
+            assert [sent["context_id"] for sent in got[name]] == [example.context for example in kept]
+            for sent in got[name]:
+                context = Context.objects.get(run=world.run, number=sent["context_id"])
+                assert sent["token_ids"] == unpack_tokens(bytes(context.token_ids)).tolist()
+                assert sent["tokens"] == tokens.texts(sent["token_ids"])
+                assert sent["document"] == {"id": context.document_id, "source": context.document_source}
+        assert [(n["position"], n["pre_activation"]) for n in got["near_misses"]] == [(3, -0.25)] * len(
+            got["near_misses"]
+        )
+    assert got["near_misses"]
+    assert got["silent"]
+
+
+def test_its_partners_come_with_their_sample(client_in: Client, world: World) -> None:
+    got = get(client_in, NAMED)
+    (partners,) = unpack_ranked(bytes(Activity.objects.get(run=world.run, index=NAMED).partners))
+    assert [(p["index"], p["jaccard"]) for p in got["partners"]] == list(partners.pairs())
+    assert got["n_pool_tokens"] == world.run.n_pool_tokens == 500
+    assert get(client_in, DEAD)["partners"] == []
 
 
 def test_labels(client_in: Client, world: World) -> None:
@@ -156,5 +189,10 @@ def test_pages_and_the_api_show_the_same_evidence(client_in: Client, world: Worl
         ]
         for side, effects in (("top", page["positive"]), ("bottom", page["negative"])):
             assert [(e.id, e.value) for e in effects] == [(e["token_id"], e["value"]) for e in got["logits"][side]]
-        near = [(n.feature.index, n.cosine) for n in page["neighbours"]]
-        assert near == [(n["index"], n["cosine"]) for n in got["neighbours"]]
+        for name in ("near_misses", "silent"):
+            assert [e.context.number for e in page[name]] == [e["context_id"] for e in got[name]]
+        for name, near in (
+            ("neighbours", page["relatives"].decoder),
+            ("encoder_neighbours", page["relatives"].encoder),
+        ):
+            assert [(n.feature.index, n.value) for n in near] == [(n["index"], n["cosine"]) for n in got[name]]

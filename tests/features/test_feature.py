@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from features.models import Activity, Context
-from features.store.contexts import unpack_ids
-from features.store.examples import unpack_examples
+from features.models import Activity, Context, Run
+from features.store.contexts import unpack_tokens
+from features.store.examples import NEAR_MISS, SILENT, Example, unpack_examples
 from tests import factories
 from tests.factories import BLANKS, DEAD, HOSTILES, NAMED, SPLITS, TIED, World
 
@@ -42,8 +42,66 @@ def test_a_dead_feature_says_what_is_known(world: World, client_in: Client) -> N
     assert f"never fired in {world.run.n_tokens:,} tokens" in page
     bound = 100 * 3 / world.run.n_tokens
     assert f"below about {bound:.2g} % at 95 %" in page
-    assert "<mark" not in page
+    assert not re.search(r'<mark class="a[1-9]', page)
     assert "Nearest decoder directions" in page
+    assert "No feature, as far as the sample tells." in page
+
+
+def contexts_of(index: int, band: int) -> list[Example]:
+    examples = unpack_examples(bytes(Activity.objects.get(index=index).examples))
+    return [example for example in examples if example.band == band]
+
+
+def test_where_it_nearly_fired_stands_after_the_examples(world: World, client_in: Client) -> None:
+    page = page_of(client_in, NAMED)
+    near = page[page.index("Near misses") : page.index(">Silent ")]
+    assert page.index("Quantiles") < page.index("Near misses")
+    assert near.count("<mark") == near.count('<mark class="a0 peak"') == len(contexts_of(NAMED, NEAR_MISS)) == 2
+    assert near.count("position 3 · pre-activation -0.250") == near.count('title="pre-activation">-0.250<') == 2
+
+
+def test_silent_contexts_have_no_marks(world: World, client_in: Client) -> None:
+    page = page_of(client_in, NAMED)
+    silent = page[page.index(">Silent ") : page.index('<div class="weights">')]
+    assert silent.count("<article") == len(contexts_of(NAMED, SILENT)) == 2
+    assert "<mark" not in silent
+    assert 'class="value"' not in silent
+
+
+@pytest.mark.parametrize("band", [NEAR_MISS, SILENT])
+def test_a_context_in_which_it_is_silent_opens_too(world: World, client_in: Client, band: int) -> None:
+    example = contexts_of(NAMED, band)[0]
+    part = client_in.get(f"{FEATURES}{NAMED}/contexts/{example.context}/").content.decode()
+    assert part.count("<mark") == len(example.positions)
+    assert "It did not fire here." in part
+    assert "<script>alert" not in part
+
+
+def test_features_that_fire_together_come_with_their_sample(world: World, client_in: Client) -> None:
+    answer = client_in.get(f"{FEATURES}{NAMED}/")
+    page = answer.content.decode()
+    partners = answer.context["relatives"].partners
+    assert len(partners) == 2
+    section = page[page.index("Fires together with") : page.index("Nearest decoder directions")]
+    assert "Counted on 500 randomly sampled tokens." in section
+    for partner in partners:
+        assert f'href="{FEATURES}{partner.feature.index}/"' in section
+        assert f"{partner.value:.3f}" in section
+
+
+def test_neighbours_by_encoder_are_their_own_list(world: World, client_in: Client) -> None:
+    answer = client_in.get(f"{FEATURES}{NAMED}/")
+    page, relatives = answer.content.decode(), answer.context["relatives"]
+    section = page[page.index("Nearest encoder directions") :]
+    links = [int(i) for i in re.findall(rf'<th scope="row" class="num"><a href="{FEATURES}(\d+)/"', section)]
+    assert links == [near.feature.index for near in relatives.encoder]
+    assert links != [near.feature.index for near in relatives.decoder]
+
+
+def test_a_run_from_before_there_was_a_sample_says_nothing_of_partners(world: World, client_in: Client) -> None:
+    Run.objects.update(n_pool_tokens=0)
+    Activity.objects.update(partners=b"")
+    assert "Fires together" not in page_of(client_in, NAMED)
 
 
 def test_hostile_text_is_escaped_everywhere(world: World, client_in: Client) -> None:
@@ -96,7 +154,7 @@ def test_the_full_context_shows_every_token(world: World, client_in: Client) -> 
     spans = re.findall(r" · positions? (\d+)(?:-(\d+))? · ", part)
     shown = [position for first, last in spans for position in range(int(first), int(last or first) + 1)]
     row = Context.objects.get(run=world.run, number=example.context)
-    assert shown == list(range(len(unpack_ids(bytes(row.token_ids)))))
+    assert shown == list(range(len(unpack_tokens(bytes(row.token_ids)))))
     assert part.count("<mark") == len(example.positions)
     whole = client_in.get(address).content.decode()
     assert "<html" in whole
@@ -105,7 +163,7 @@ def test_the_full_context_shows_every_token(world: World, client_in: Client) -> 
 
 
 def test_a_context_that_is_no_example_is_not_found(world: World, client_in: Client) -> None:
-    assert client_in.get(f"{FEATURES}{DEAD}/contexts/0/").status_code == 404
+    assert client_in.get(f"{FEATURES}{DEAD}/contexts/39/").status_code == 404
     assert client_in.get(f"{FEATURES}{TIED}/contexts/9999/").status_code == 404
 
 

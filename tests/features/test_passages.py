@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.passages import LEVELS, alone, excerpt, level, whole
-from features.store.examples import Example
+from features.store.examples import NEAR_MISS, SILENT, Example
 from features.vocabulary import Tokens
 
 BYTES = [b"<bos>"] + [bytes([b]) for b in range(256)] + [b" word", b"\n", b" "]
 TOKENS = Tokens(b"".join(BYTES), np.cumsum([len(b) for b in BYTES]).astype(np.uint32), frozenset([0]), "")
 
 
-def example(peak: int, values: dict[int, float]) -> Example:
+def example(values: dict[int, float], band: int = 0) -> Example:
     positions = sorted(values)
-    return Example(0, 0, peak, np.array(positions, np.uint16), np.array([values[p] for p in positions], np.float32))
+    return Example(0, band, np.array(positions, np.int64), np.array([values[p] for p in positions], np.float32))
 
 
 def ids(text: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def ids(text: str) -> np.ndarray:
 
 
 def test_text_between_firing_tokens_is_one_piece() -> None:
-    passage = excerpt(TOKENS, ids("abcdef"), example(2, {2: 4.0, 4: 1.0}), 4.0)
+    passage = excerpt(TOKENS, ids("abcdef"), example({2: 4.0, 4: 1.0}), 4.0)
     assert [(p.lead + p.text, p.level) for p in passage.pieces] == [
         ("ab", 0),
         ("c", LEVELS),
@@ -37,10 +37,24 @@ def test_text_between_firing_tokens_is_one_piece() -> None:
 
 
 def test_an_excerpt_cuts_around_the_peak_and_says_so() -> None:
-    passage = excerpt(TOKENS, ids("abcdefghij"), example(5, {5: 1.0}), 1.0, (3, 2))
+    passage = excerpt(TOKENS, ids("abcdefghij"), example({5: 1.0}), 1.0, (3, 2))
     assert "".join(p.text for p in passage.pieces) == "cdefgh"
     assert passage.cut_before
     assert passage.cut_after
+
+
+def test_an_excerpt_of_a_silent_context_is_its_beginning() -> None:
+    passage = excerpt(TOKENS, ids("abcdefghij"), example({}, SILENT), 0.0, (3, 2))
+    assert "".join(p.text for p in passage.pieces) == "abcdef"
+    assert not any(p.peak for p in passage.pieces)
+    assert not passage.cut_before
+    assert passage.cut_after
+
+
+def test_a_near_miss_is_marked_without_a_highlight_and_says_what_it_came_to() -> None:
+    marked = [p for p in excerpt(TOKENS, ids("abc"), example({1: -0.5}, NEAR_MISS), 4.0).pieces if p.peak]
+    assert [(p.text, p.level) for p in marked] == [("b", 0)]
+    assert marked[0].tip.endswith("position 1 · pre-activation -0.500")
 
 
 @given(st.text(st.sampled_from("aé語🙂 "), min_size=1, max_size=30), st.data())
@@ -48,7 +62,7 @@ def test_excerpts_never_break_a_character(text: str, data: st.DataObject) -> Non
     row = ids(text)
     peak = data.draw(st.integers(0, len(row) - 1))
     around = data.draw(st.tuples(st.integers(1, 8), st.integers(0, 8)))
-    shown = "".join(p.lead + p.text for p in excerpt(TOKENS, row, example(peak, {peak: 1.0}), 1.0, around).pieces)
+    shown = "".join(p.lead + p.text for p in excerpt(TOKENS, row, example({peak: 1.0}), 1.0, around).pieces)
     assert "\ufffd" not in shown
     assert shown in text
     assert shown
@@ -58,14 +72,14 @@ def test_excerpts_never_break_a_character(text: str, data: st.DataObject) -> Non
 def test_the_whole_context_is_the_whole_text(raw: bytes, data: st.DataObject) -> None:
     row = np.frombuffer(raw, np.uint8).astype(np.uint32) + 1
     peak = data.draw(st.integers(0, len(row) - 1))
-    passage = whole(TOKENS, row, example(peak, {peak: 1.0}), 1.0)
+    passage = whole(TOKENS, row, example({peak: 1.0}), 1.0)
     assert "".join(p.lead + p.text for p in passage.pieces) == raw.decode("utf-8", "replace")
     assert sum(p.peak for p in passage.pieces) == 1
 
 
 def test_tips_name_token_id_position_and_value() -> None:
     row = np.array([0, 257, 0xE8 + 1], np.uint32)
-    tips = [p.tip for p in whole(TOKENS, row, example(1, {1: 2.5}), 2.5).pieces]
+    tips = [p.tip for p in whole(TOKENS, row, example({1: 2.5}), 2.5).pieces]
     assert tips == [
         "“<bos>” · id 0 · position 0 · 0",
         "“ word” · id 257 · position 1 · 2.50",
@@ -74,7 +88,7 @@ def test_tips_name_token_id_position_and_value() -> None:
 
 
 def test_special_tokens_are_marked() -> None:
-    (piece, _) = excerpt(TOKENS, np.array([0, 257], np.uint32), example(1, {1: 1.0}), 1.0).pieces
+    (piece, _) = excerpt(TOKENS, np.array([0, 257], np.uint32), example({1: 1.0}), 1.0).pieces
     assert piece.special
     assert piece.level == 0
 

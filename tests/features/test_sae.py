@@ -1,4 +1,4 @@
-"""An SAE's page, its figures, and a run's page."""
+"""An SAE's page and its figures."""
 
 import json
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from django.test import Client
 
 from features.models import Corpus
-from jobs.models import Job
 from tests import factories
 from tests.factories import World
 
@@ -77,10 +76,3 @@ def test_what_a_corpus_says_of_itself_is_text(world: World, client_in: Client) -
         assert factories.HOSTILE not in page
         assert factories.OVERRIDE not in page
         assert "&lt;script&gt;" in page
-
-
-def test_a_run_page_shows_provenance_and_its_jobs(world: World, client_in: Client) -> None:
-    job = Job.objects.create(settings={}, run=world.run, state=Job.State.DONE)
-    page = client_in.get(world.run.get_absolute_url()).content.decode()
-    for fact in ("0123456789ab", "cpu (x86_64)", "float32", world.corpus.digest, "CC0-1.0", f'"/jobs/{job.pk}/"'):
-        assert fact in page
