@@ -134,8 +134,23 @@ STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
     "interp_site.staticfiles.PlotlyFinder",
 ]
+# Files that workers hand to each other: a folder that all of them see, or a bucket of anything that speaks S3.
+S3_BUCKET = os.environ.get("S3_BUCKET", "")
+S3_STORAGE = {
+    "BACKEND": "storages.backends.s3.S3Storage",
+    "OPTIONS": {
+        "bucket_name": S3_BUCKET,
+        "endpoint_url": os.environ.get("S3_ENDPOINT") or None,
+        "location": os.environ.get("S3_PREFIX", "").strip("/"),
+        "max_memory_size": 16 << 20,  # larger files are read by way of a temporary one
+    },
+}
+LOCAL_STORAGE = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": VAR_DIR / "files"},
+}
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": VAR_DIR / "files"}},
+    "default": S3_STORAGE if S3_BUCKET else LOCAL_STORAGE,
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -176,7 +191,12 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "socket_connect_timeout": 10}
+
+# A worker that has not been heard of for so long has lost what it was at, and another one may take it.
+LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS") or 30)
+# So often every worker looks for work that nobody has been told of.
+SWEEP_SECONDS = LEASE_SECONDS / 2
 
 # Models and hubs: a laptop on a train and a node behind a firewall behave the same.
 os.environ.setdefault("HF_HUB_OFFLINE", "0" if _flag("ALLOW_HUB", False) else "1")

@@ -5,6 +5,9 @@ from typing import Any
 
 MAX_PLACE = 500  # as the rows of models, SAEs and corpora have it
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+MAX_SHARDS = 10_000
+
 
 @dataclass(frozen=True)
 class ExtractionRequest:
@@ -12,7 +15,9 @@ class ExtractionRequest:
 
     ``tokens``: read at most about so many (None: all). ``context``: tokens per window. ``top``: examples kept per
     feature. ``skip_first``: positions at the start of each window that are left out of statistics. ``layer``, ``hook``
-    and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ...
+    and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ... ``dtype`` of the model: float32,
+    bfloat16, float16, or auto, which is float32 on a CPU and bfloat16 on CUDA. ``shards``: into how many pieces the
+    corpus is cut, or as many as its length suggests.
     """
 
     model: str
@@ -27,11 +32,17 @@ class ExtractionRequest:
     hook: str | None = None
     k: int | None = None
     device: str = "auto"
+    dtype: str = "auto"
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "sae", "corpus"):
             if len(getattr(self, name)) > MAX_PLACE:
                 raise ValueError(f"The {name} is a path of more than {MAX_PLACE} characters; move it, or link to it.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"The dtype {self.dtype[:50]} is not known: choose one of {', '.join(DTYPES)}.")
+        if self.shards is not None and not 1 <= self.shards <= MAX_SHARDS:
+            raise ValueError(f"The number of shards must be from 1 to {MAX_SHARDS}, not {self.shards}.")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

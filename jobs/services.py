@@ -26,10 +26,10 @@ def dispatch(job: Job) -> None:
 
 
 def retry(job: Job) -> bool:
-    """Send a job to the workers again. False if it is done, or a worker is at it.
+    """Send a job to the workers again. False if it is done, or workers are at all of it.
 
-    One that failed or was cancelled is queued first. One that waits, or whose worker has gone silent, is only sent
-    once more: a worker may never have been told of it, and however often it is sent, one worker claims it.
+    One that failed or was cancelled is queued first. One that waits, or has lost a worker, is only sent once more:
+    however often it is sent, each piece of it is claimed by one worker.
     """
     if not Job.objects.requeue(job.pk) and not Job.objects.claimable().filter(pk=job.pk).exists():
         return False

@@ -1,24 +1,27 @@
-"""What the workers run. A task takes an id, and a row that is gone or taken is no error."""
+"""What the workers run. A message says no more than that there is work at a job; its rows say which."""
 
-import os
-import socket
+import logging
 
 from celery import shared_task
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
-from jobs.models import SILENT_AFTER, Job
-
-MAX_ATTEMPTS = 3
+logger = logging.getLogger(__name__)
+MAX_INVITED = 64
 
 
 @shared_task
 def run_extraction(job_id: int) -> None:
-    """Run the extraction job with this id, if it is still to be run."""
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    if not Job.objects.claim(job_id, worker):
-        # Delivered again because its worker died, perhaps: look again once that worker has been silent for long.
-        if Job.objects.filter(pk=job_id, state=Job.State.RUNNING, attempts__lt=MAX_ATTEMPTS).exists():
-            run_extraction.apply_async((job_id,), countdown=SILENT_AFTER.total_seconds())
-        return
-    from jobs.runner import run  # torch and transformers: the web imports this module, but never calls this
+    """Take part in the extraction job with this id, as long as there is something to do. It may be gone, or done."""
+    from jobs.work.loop import own_name, work  # torch and transformers: the web imports this module, but never calls it
 
-    run(job_id, worker)
+    work(job_id, own_name(), invite=invite)
+
+
+def invite(job_id: int, n: int) -> None:
+    """Tell ``n`` more workers that there is work at the job. Nothing depends on it: the sweepers tell them, too."""
+    try:
+        for _ in range(min(n, MAX_INVITED)):
+            run_extraction.apply_async((job_id,), retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        logger.warning("no worker was invited to job %s: %s", job_id, error)

@@ -17,6 +17,7 @@ from features.models import Run
 from jobs import services
 from jobs.forms import PLACES, ExtractionForm
 from jobs.models import Job
+from jobs.shard_table import shard_table
 
 ENDED_PER_PAGE = 50
 NOT_TOLD = (
@@ -51,7 +52,8 @@ def job_page(request: HttpRequest, pk: int) -> HttpResponse:
 def job_progress(request: HttpRequest, pk: int) -> HttpResponse:
     """What changes while it runs. The buttons come along only when other ones are due: a swap can eat a click."""
     ctx = _job_context(request, pk)
-    return render(request, "jobs/_progress.html", ctx | {"changed": request.GET.get("seen") != ctx["phase"]})
+    changed = request.GET.get("seen") != ctx["phase"]
+    return render(request, "jobs/_progress.html", ctx | {"changed": changed, "fragment": True})
 
 
 @require_http_methods(["GET", "POST"])
@@ -92,6 +94,7 @@ def _job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
     job = get_object_or_404(Job.objects.for_listing(), pk=pk)
     return {
         "job": job,
+        "shards": shard_table(job),
         "may_change": _may_change(request, job),
         "phase": f"{job.state}{'-again' if job.can_send_again else ''}",
     }

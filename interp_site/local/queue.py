@@ -3,32 +3,29 @@
 import os
 import socket
 
-from django.utils import timezone
-
-from jobs.models import SILENT_AFTER, Job
+from jobs.models import Job, Shard
 from jobs.services import dispatch
-from jobs.tasks import run_extraction
 
 
 def resend() -> None:
-    """Tell the workers of every job that is not ended: a Redis that has just started knows of none.
+    """Tell the workers of every job that has work for them: a Redis that has just started knows of none.
 
-    However often a job is sent, one worker claims it. One whose worker still lives somewhere is sent for later, when
-    its silence would show.
+    What a process of this machine held that is gone is free at once; the leases of others run out by themselves.
     """
-    for job in Job.objects.filter(state=Job.State.RUNNING):
+    for job in Job.objects.filter(state=Job.State.RUNNING).exclude(worker=""):
         if _is_dead(job.worker):
-            silent = timezone.now() - SILENT_AFTER
-            Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker).update(heartbeat_at=silent)
-        else:
-            run_extraction.apply_async((job.pk,), countdown=SILENT_AFTER.total_seconds())
+            Job.objects.release(job.pk, job.worker)
+    for shard in Shard.objects.filter(state=Shard.State.RUNNING):
+        if _is_dead(shard.worker):
+            Shard.objects.release(shard.pk, shard.worker)
     for job in Job.objects.claimable():
         dispatch(job)
 
 
 def _is_dead(worker: str) -> bool:
-    """``worker`` is ``host:process id``: only of this host's processes is it known that they are gone."""
-    host, _, pid = worker.rpartition(":")
+    """``worker`` is ``host:process:chance``: only of this host's processes is it known that they are gone."""
+    host, _, rest = worker.partition(":")
+    pid = rest.partition(":")[0]
     if host != socket.gethostname() or not pid.isdecimal():
         return False
     try:

@@ -25,6 +25,11 @@ MakeJob = Callable[..., Job]
 def var_dir(settings: Any, tmp_path: Path) -> None:
     """Each test writes shards into a folder of its own: job numbers come again from test to test."""
     settings.VAR_DIR = tmp_path / "var"
+    local = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(tmp_path / "var" / "files")},
+    }
+    settings.STORAGES = settings.STORAGES | {"default": local}
 
 
 @pytest.fixture

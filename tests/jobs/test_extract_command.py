@@ -171,6 +171,14 @@ def test_a_run_carries_its_provenance(tiny_folder: Path):
 
 
 @pytest.mark.django_db
+def test_the_dtype_of_the_model_is_chosen_and_recorded(tiny_folder: Path):
+    plain, half = (Run.objects.get(pk=extract(tiny_folder, dtype=d)["run"]) for d in ("auto", "bfloat16"))
+    assert [run.provenance["dtype"] for run in (plain, half)] == ["float32", "bfloat16"]
+    assert plain.explained_variance != half.explained_variance
+    assert plain.explained_variance == pytest.approx(half.explained_variance, abs=0.02)
+
+
+@pytest.mark.django_db
 def test_tokens_limits_the_run_to_whole_windows(tiny_folder: Path):
     run = Run.objects.get(pk=extract(tiny_folder, tokens=1000)["run"])
     assert 1000 <= run.n_tokens + run.n_special + run.n_sinks < 1000 + CONTEXT
@@ -187,6 +195,7 @@ def test_tokens_limits_the_run_to_whole_windows(tiny_folder: Path):
         ({"tokens": 0}, "--tokens must be at least 1"),
         ({"device": "cuda:77"}, "cuda:77"),
         ({"hook": "no_such_point"}, "no_such_point"),
+        ({"shards": 0}, "The number of shards must be from 1 to 10000, not 0"),
     ],
 )
 @pytest.mark.django_db
@@ -241,21 +250,15 @@ def test_a_document_longer_than_the_models_own_window_is_cut(tiny_folder: Path, 
 
 @pytest.mark.django_db
 def test_a_failed_job_can_be_started_again_and_goes_on(tiny_folder: Path, tmp_path: Path):
-    from jobs.runner import run
     from jobs.services import create_extraction, retry
-    from tests.jobs.helpers import tiny_request
+    from tests.jobs.helpers import done, tiny_request
 
     path = tmp_path / "later.jsonl"
-    job = create_extraction(tiny_request(tiny_folder, corpus=str(path)), owner=None)
-    assert Job.objects.claim(job.pk, "first")
-    run(job.pk, "first")
-    job.refresh_from_db()
+    job = done(create_extraction(tiny_request(tiny_folder, corpus=str(path)), owner=None), "first")
     assert job.state == Job.State.FAILED
     assert "later.jsonl" in job.error
     path.write_text((tiny_folder / "corpus.jsonl").read_text())
     assert retry(job)
-    assert Job.objects.claim(job.pk, "second")
-    run(job.pk, "second")
-    job.refresh_from_db()
+    done(job, "second")
     assert (job.state, job.attempts, job.error) == (Job.State.DONE, 2, "")
     assert job.run is not None

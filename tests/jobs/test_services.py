@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 
 from jobs import services
-from jobs.models import SILENT_AFTER, Job
+from jobs.models import Job
 from jobs.requests import ExtractionRequest
 from tests.jobs.conftest import MakeJob
 
@@ -57,7 +57,7 @@ def test_retry_sends_again(
 def test_retry_sends_a_silent_job_but_leaves_it_to_its_next_worker(
     make_job: MakeJob, broker: Redis, django_capture_on_commit_callbacks: Any
 ) -> None:
-    job = make_job(Job.State.RUNNING, worker="a:1", heartbeat_at=timezone.now() - SILENT_AFTER - timedelta(seconds=1))
+    job = make_job(Job.State.RUNNING, worker="a:1", heartbeat_at=timezone.now() - timedelta(hours=1))
     with django_capture_on_commit_callbacks(execute=True):
         assert services.retry(job)
     assert broker.llen("extract") == 1
@@ -69,7 +69,7 @@ def test_retry_sends_a_silent_job_but_leaves_it_to_its_next_worker(
 def test_a_job_that_is_done_or_in_good_hands_is_not_sent(
     make_job: MakeJob, state: str, django_capture_on_commit_callbacks: Any
 ) -> None:
-    job = make_job(state, heartbeat_at=timezone.now())
+    job = make_job(state, worker="a:1", heartbeat_at=timezone.now())
     with django_capture_on_commit_callbacks() as callbacks:
         assert not services.retry(job)
     assert callbacks == []

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from redis import Redis
 
-from jobs.models import LONG_WAIT, SILENT_AFTER, Job
+from jobs.models import LONG_WAIT, SILENT_AFTER, Job, Shard
 from tests import factories
 from tests.jobs.conftest import MakeJob
 
@@ -105,6 +105,44 @@ def test_the_fragment_brings_other_buttons_only_when_the_state_has_changed(as_ow
 def test_a_failure_says_what_happened_and_what_to_do(as_owner: Client, make_job: MakeJob) -> None:
     page = get(as_owner, make_job(Job.State.FAILED, error="cfg.json has no d_in; add it.", stage="loading the SAE"))
     assert all(words in page for words in ("cfg.json has no d_in", "While loading the SAE", "Nothing was added"))
+
+
+def test_the_shards_of_a_running_job_are_shown(as_member: Client, make_job: MakeJob) -> None:
+    job = make_job(Job.State.RUNNING, phase="extracting", stage="extracting", heartbeat_at=timezone.now())
+    for number in range(12):
+        running = {
+            "state": "running",
+            "worker": "node-3:8:a1",
+            "done": 500,
+            "rate": 123.0,
+            "attempts": 2,
+            "failures": 1,
+        }
+        values = running if number == 3 else {"state": "done", "worker": HOSTILE, "note": HOSTILE, "seconds": 2.0}
+        Shard.objects.create(
+            job=job, number=number, first_batch=number, n_batches=1, n_contexts=1, n_tokens=1000, **values
+        )
+    for name in ("job", "job_progress"):
+        page = get(as_member, job, name)
+        assert "11 of 12 done, 1 running" in page
+        assert "500 of 1,000" in page and "node-3:8:a1" in page and "failures so far: 1" in page
+        assert HOSTILE not in page
+    assert '<details class="job-parts">' in get(as_member, job)  # many are folded away
+
+
+def test_a_done_job_shows_what_its_shards_took(as_member: Client, make_job: MakeJob, world: factories.World) -> None:
+    part = {"number": 0, "tokens": 9000, "seconds": 3.0, "worker": "w", "device": "cpu", "attempts": 1, "note": HOSTILE}
+    world.run.work = [part, part | {"number": 1}]
+    world.run.save()
+    page = get(as_member, make_job(Job.State.DONE, run=world.run))
+    assert "2, all done" in page and "3,000" in page
+    assert HOSTILE not in page
+
+
+def test_a_failure_that_nobody_foresaw_shows_its_traceback(as_owner: Client, make_job: MakeJob) -> None:
+    page = get(as_owner, make_job(Job.State.FAILED, error="no", traceback=f"Traceback\n{HOSTILE}"))
+    assert "<pre" in page and "Traceback\n&lt;script&gt;" in page
+    assert HOSTILE not in page
 
 
 def test_a_done_job_leads_to_its_features(as_owner: Client, make_job: MakeJob, world: factories.World) -> None:

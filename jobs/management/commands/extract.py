@@ -1,8 +1,7 @@
 """Run an extraction: here, or in the queue."""
 
 import json
-import os
-import socket
+import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -13,7 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from jobs.bar import Bar, follow
 from jobs.models import Job
-from jobs.requests import ExtractionRequest
+from jobs.requests import DTYPES, ExtractionRequest
 from jobs.services import create_extraction, queue_extraction
 from jobs.sources import absolute
 
@@ -36,6 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
         parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the model (default: auto)")
+        parser.add_argument("--shards", type=int, help="pieces that workers share (default: by the corpus's length)")
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--local", action="store_true", help="run in this process, without a queue")
         where.add_argument("--wait", action="store_true", help="queue it, and follow it to its end")
@@ -75,12 +76,16 @@ class Command(BaseCommand):
             ) from error
 
     def run_here(self, job: Job) -> None:
-        from jobs.runner import run
+        """Everything in this process, unless workers join in: then their part is waited for."""
+        from jobs.work.loop import own_name, work
 
-        worker = f"{socket.gethostname()}:{os.getpid()}"
-        Job.objects.claim(job.pk, worker)
         with Bar() as bar:
-            run(job.pk, worker, bar.show)
+            while True:
+                work(job.pk, own_name(), bar.show)
+                job.refresh_from_db()
+                if not job.is_live:
+                    return
+                time.sleep(1)
 
     def report(self, facts: dict[str, Any], sentence: str, as_json: bool) -> None:
         self.stdout.write(sentence)
@@ -112,7 +117,7 @@ def outcome(job: Job) -> tuple[dict[str, Any], str]:
         "l0": run.l0,
         "valid": run.valid,
     }
-    verdict = "" if run.valid else f" NOT VALID FOR THIS MODEL: {run.why_not_valid}."
+    verdict = "" if run.valid else f" NOT VALID FOR THIS MODEL: {' '.join(run.reasons)}"
     sentence = (
         f"Run {run.pk}: {run.n_alive:,} of {run.sae.d_sae:,} features fire on {run.n_tokens:,} tokens at "
         f"{run.tokens_per_second:,.0f} tokens/s; explained variance {run.explained_variance:.3f}, L0 {run.l0:.1f}."

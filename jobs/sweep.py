@@ -1,0 +1,88 @@
+"""Now and then: tell workers of work that nobody knows of, end jobs that were tried for too long, delete what is left.
+
+A worker that is killed tells nobody, and a Redis that restarts has forgotten what was sent. So the parent process of
+every worker looks by itself. Any number of them may do so at a time, and none of them matters.
+"""
+
+import logging
+import os
+from datetime import timedelta
+from threading import Event, Lock, Thread
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from jobs import files
+from jobs.models import Job
+from jobs.tasks import invite, run_extraction
+
+logger = logging.getLogger(__name__)
+KEPT = timedelta(days=7)  # files of jobs that failed or were cancelled, for another try
+CLEAN_EVERY = 10  # sweeps
+_sweeping = Lock()
+
+
+def start(ended: Event | None = None) -> Thread:
+    """Sweep in a thread until ``ended``, or for as long as this process lives.
+
+    It may fork children meanwhile: a fork waits for the end of a sweep, so that no child inherits a lock in use.
+    """
+    os.register_at_fork(before=_sweeping.acquire, after_in_parent=_sweeping.release, after_in_child=_sweeping.release)
+    thread = Thread(target=_forever, args=[ended or Event()], name="sweeper", daemon=True)
+    thread.start()
+    return thread
+
+
+def sweep(clean: bool = True) -> None:
+    """One look at everything."""
+    for pk in Job.objects.live().values_list("pk", flat=True):
+        if Job.objects.give_up(pk):
+            logger.warning("job %s was given up", pk)
+    send()
+    if clean:
+        clear()
+
+
+def send() -> None:
+    """Tell the workers of all jobs that have something for them, unless there are messages that nobody has taken."""
+    jobs = list(Job.objects.live().claimable().values_list("pk", flat=True))
+    if jobs and not waiting_messages():
+        for pk in jobs:
+            invite(pk, 1)
+
+
+def waiting_messages() -> int:
+    """In the queue that the workers of extractions read."""
+    queue = settings.CELERY_TASK_ROUTES[run_extraction.name]["queue"]
+    with run_extraction.app.connection_for_write(connect_timeout=5) as link:
+        channel: Any = link.default_channel  # Redis's own
+        return int(channel.client.llen(queue))
+
+
+def clear() -> None:
+    """Delete the files of jobs that need none any more, in the storage and on this machine."""
+    for pk in sorted({*files.stored_jobs(), *files.scratch_jobs()}):
+        job = Job.objects.filter(pk=pk).first()
+        if job is None or job.state == Job.State.DONE or _is_old(job):
+            files.delete_job(pk)
+
+
+def _is_old(job: Job) -> bool:
+    return job.can_retry and job.finished_at is not None and timezone.now() - job.finished_at > KEPT
+
+
+def _forever(ended: Event) -> None:
+    rounds = 0
+    while True:
+        with _sweeping:
+            try:
+                sweep(clean=rounds % CLEAN_EVERY == 0)
+            except Exception:  # Redis, the database or the storage is away: the next sweep may find it
+                logger.warning("a sweep failed", exc_info=True)
+            finally:
+                connection.close()
+        rounds += 1
+        if ended.wait(settings.SWEEP_SECONDS):
+            return

@@ -1,0 +1,129 @@
+"""Model and SAE in a worker's memory, the same for every shard of a job."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from jobs.engine.capture import Capture
+from jobs.engine.errors import SettingsError
+from jobs.engine.extraction import ExtractionSettings, check_fit
+from jobs.engine.model import LoadedModel, load_model
+from jobs.engine.provenance import code_version
+from jobs.engine.saes import SAE, load_sae
+from jobs.progress import Progress, ShardProgress
+from jobs.requests import ExtractionRequest
+from jobs.sources import model_source, sae_source
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """``capture`` is not calibrated yet. ``sae_path``: where the SAE was found."""
+
+    model: LoadedModel
+    sae: SAE
+    capture: Capture
+    sae_path: str
+    asked: ExtractionSettings
+
+    @property
+    def digests(self) -> dict[str, Any]:
+        """What the model and the SAE are: their part of a run's provenance."""
+        model, sae = self.model, self.sae
+        return {
+            "model": {
+                "source": model.source,
+                "revision": model.revision,
+                "weights": model.weights_digest,
+                "tokenizer": model.tokenizer_digest,
+            },
+            "sae": {
+                "source": self.sae_path,
+                "digest": sae.digest,
+                "format": sae.format,
+                "dtype": sae.dtype_on_disk,
+            },
+            "dtype": model.dtype,
+            "hook": [self.capture.hook, self.capture.layer, sae.k],
+        }
+
+    @property
+    def device_type(self) -> str:
+        return torch.device(self.model.device).type
+
+
+def load(request: ExtractionRequest, progress: Progress | ShardProgress) -> Loaded:
+    """Raises EngineError."""
+    asked = ExtractionSettings(
+        context=request.context, top=request.top, seed=request.seed, skip_first=request.skip_first
+    )
+    device = device_for(request.device)
+    dtype = dtype_for(request.dtype, device)
+    if device.startswith("cuda"):
+        # The model's own products are as exact as its dtype; the SAE's, in float32, may use TF32 beside it.
+        torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
+    _tell(progress, "loading the SAE")
+    path, overrides = sae_source(request)
+    sae = load_sae(path, device=device, **overrides)  # type: ignore[arg-type]
+    hook, layer = sae.hook_point()
+    _tell(progress, "loading the model")
+    source, revision = model_source(request)
+    model = load_model(source, revision=revision, device=device, dtype=dtype)
+    capture = Capture(model, hook, layer, asked.skip_first)
+    check_fit(sae, capture, asked.context)
+    return Loaded(model, sae, capture, path, asked)
+
+
+def check_same(loaded: Loaded, plan: dict[str, Any]) -> None:
+    """Raise SettingsError where this worker would not compute what the job was planned with."""
+    made_with, own = plan["made_with"], loaded.digests
+    pairs = [
+        ("the weights of the model", own["model"]["weights"], made_with["model"]["weights"]),
+        ("the model's tokenizer", own["model"]["tokenizer"], made_with["model"]["tokenizer"]),
+        ("the SAE", own["sae"]["digest"], made_with["sae"]["digest"]),
+        ("the hook point, layer or k", own["hook"], made_with["hook"]),
+        ("the dtype", own["dtype"], made_with["dtype"]),
+        ("the code", code_version()["commit"], made_with["commit"]),
+    ]
+    for what, here, planned in pairs:
+        if here != planned:
+            raise SettingsError(
+                f"On this worker {what} is not what the job was planned with ({_short(here)}, not {_short(planned)}): "
+                "have all workers see the same files and run the same version, then send the job again."
+            )
+
+
+def device_for(wanted: str) -> str:
+    """Raises SettingsError where this machine does not have it."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not wanted.startswith(("cpu", "cuda")):
+        raise SettingsError(f"The device {wanted} is not supported: choose auto, cpu or cuda.")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f"The device {wanted} was asked for, but this worker has no CUDA GPU: choose auto or cpu.")
+    try:
+        return str(torch.device(wanted))
+    except RuntimeError as error:
+        raise SettingsError(f"There is no device {wanted}: choose auto, cpu or cuda.") from error
+
+
+def dtype_for(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def has_device(kind: str, wanted: str) -> bool:
+    """Whether a job that was planned on a device of this kind, cpu or cuda, would run on one here."""
+    try:
+        return torch.device(device_for(wanted)).type == kind
+    except SettingsError:
+        return False
+
+
+def _tell(progress: Progress | ShardProgress, stage: str) -> None:
+    progress.stage(stage) if isinstance(progress, Progress) else progress.tell(stage)
+
+
+def _short(value: object) -> str:
+    return str(value)[:12] or "none"
