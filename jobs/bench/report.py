@@ -1,0 +1,69 @@
+"""The measurements as tables for people."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Whatever was measured, a table after the other."""
+    machine = found["machine"]
+    yield f"{machine['platform']}, {machine['cpus']} CPUs, Python {machine['python']}, torch {machine['torch']}"
+    yield f"device {machine['device']}, {machine['threads']} threads, commit {machine['commit'] or 'unknown'}"
+    for part, table in (("extraction", _extraction), ("width", _width), ("ingest", _ingest), ("pages", _pages)):
+        if part in found:
+            yield ""
+            yield from table(found[part])
+
+
+def _extraction(e: dict[str, Any]) -> Iterator[str]:
+    hook, layer = e["hook"]
+    yield f"extraction: {e['model']} ({e['dtype']}), {hook} of layer {layer}, {e['n_features']:,} features"
+    yield f"{format(e['n_tokens'], ',') + ' tokens':44}{'tokens/s':>10}{'of limit':>10}"
+    limit = e["forward_encode_tokens_per_s"]
+    for name, key in (
+        ("forward pass to the hook", "forward_tokens_per_s"),
+        ("forward pass and encoder (the limit)", "forward_encode_tokens_per_s"),
+        ("reading: everything counted and kept", "reading_tokens_per_s"),
+        ("whole extraction, with logits and ingest", "tokens_per_s"),
+    ):
+        yield f"{name:44}{e[key]:10,.0f}{e[key] / limit:10.1%}"
+    yield "seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in e["seconds"].items())
+    yield "reading beside the limit, shard by shard: " + ", ".join(f"{r:.0%}" for r in e["ratios_by_shard"])
+    if e["peak_extra_mb"] is not None:
+        yield (
+            f"peak memory: {e['peak_forward_mb']:,.0f} MiB for the bare forward pass, {e['peak_mb']:,.0f} MiB for all "
+            f"({e['peak_extra_mb']:+,.0f}); at 10x the tokens {e['peak_growth_at_10x']:.3f}x"
+        )
+
+
+def _width(w: dict[str, Any]) -> Iterator[str]:
+    narrow, wide = w["widths"]
+    yield f"{'width: ms per 2,048 tokens':44}{narrow:>12,}{wide:>12,}{'growth':>10}"
+    for name, (low, high) in w["ms"].items():
+        yield f"{name:44}{low:12.1f}{high:12.1f}{w['growth'][name]:9.1f}x"
+    low, high = w["keep_ms"]
+    yield f"{'count and keep, reducing included':44}{low:12.1f}{high:12.1f}{high / low:9.1f}x"
+    low, high = w["state_mb"]
+    yield f"{'state at the end, MiB':44}{low:12.1f}{high:12.1f}{high / low:9.1f}x"
+    for name, (low, high) in w["weights_s"].items():
+        yield f"{name + ', s':44}{low:12.1f}{high:12.1f}{high / low:9.1f}x"
+
+
+def _ingest(ingest: dict[str, Any]) -> Iterator[str]:
+    first = next(iter(ingest.values()))
+    head = format(first["n_features"], ",") + " features, 24 top examples each"
+    yield f"{'ingest: ' + head:56}" + "".join(f"{vendor:>12}" for vendor in ingest)
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "seconds": lambda i: f"{i['seconds']:.1f}",
+        "rows/s": lambda i: f"{i['rows_per_s']:,.0f}",
+        "bytes a feature: activity and contexts, indexes in it": lambda i: f"{i['bytes_per_feature']:,.0f}",
+        "bytes a feature: the SAE's own rows and labels": lambda i: f"{i['sae_bytes_per_feature']:,.0f}",
+    }
+    for name, cell in rows.items():
+        yield f"{name:56}" + "".join(f"{cell(i):>12}" for i in ingest.values())
+
+
+def _pages(pages: dict[str, Any]) -> Iterator[str]:
+    yield f"{'page':44}{'ms':>10}{'queries':>10}{'KiB':>10}"
+    for name, page in pages.items():
+        yield f"{name:44}{page['ms']:10.1f}{page['queries']:10}{page['kib']:10.1f}"

@@ -1,0 +1,47 @@
+"""The bench, small: every part runs, and the figures for machines are there under their names."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+SMALL = {"model": "random:tiny", "sae": "random:96", "limit": 4096, "features": 300, "device": "cpu"}
+
+
+@pytest.mark.slow
+def test_the_bench_measures_what_releases_are_judged_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    np.save(tmp_path / "tokens.npy", np.random.default_rng(0).integers(0, 300, (40, 64)))
+    answer = tmp_path / "bench.json"
+    options = SMALL | {"tokens": str(tmp_path / "tokens.npy"), "corpus": "none", "json": str(answer)}
+    call_command("bench", parts="extraction,width,ingest", **options)
+    found = json.loads(answer.read_text())
+    extraction = found["extraction"]
+    assert extraction["n_tokens"] == 40 * 64
+    assert extraction["n_features"] == 96
+    assert extraction["tokens_per_s"] > 0
+    assert extraction["ratio_to_forward_encode"] == pytest.approx(
+        extraction["tokens_per_s"] / extraction["forward_encode_tokens_per_s"]
+    )
+    assert extraction["peak_growth_at_10x"] > 0.5
+    assert extraction["peak_extra_mb"] == pytest.approx(extraction["peak_mb"] - extraction["peak_forward_mb"])
+    assert found["ingest"]["sqlite_s"] > 0
+    assert found["ingest"]["postgres_s"] > 0
+    assert 100 < found["storage"]["bytes_per_feature"] < 100_000
+    assert found["width"]["state_mb"][-1] > 0
+    assert "whole extraction" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    path = tmp_path / "floats.npy"
+    np.save(path, np.zeros((4, 8)))
+    with pytest.raises(CommandError, match="Not measured: extraction"):
+        call_command("bench", parts="extraction", **SMALL | {"tokens": str(path), "corpus": "none"})
+    assert "floats.npy holds float64 [4, 8]; token ids [contexts, length] are needed." in capfd.readouterr().err
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(CommandError, match="There is no part speed: choose some of extraction, width, ingest, pages"):
+        call_command("bench", parts="speed")
