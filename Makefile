@@ -35,9 +35,9 @@ postgres: .venv/.installed-dev  ## the database's tests once more, on PostgreSQL
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.postgres -- $(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" \
 		tests/features tests/jobs tests/api
 
-bench: .venv/.installed  ## print the benchmark table, measured on the demo
+bench: .venv/.installed-dev  ## print the benchmark tables, some 20 minutes on two cores (JSON=FILE keeps the numbers)
 	$(MANAGE) demo --no-serve
-	$(MANAGE) bench
+	$(MANAGE) bench $(if $(JSON),--json $(JSON))
 
 screenshots: .venv/.installed-dev  ## take the README's pictures of the demo in var/
 	$(MANAGE) demo --no-serve

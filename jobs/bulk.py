@@ -1,6 +1,6 @@
 """Many rows at once, as they come: COPY on PostgreSQL, executemany on SQLite, inside the caller's transaction."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -57,6 +57,14 @@ def _storable(rows: Iterable[Sequence[Any]], texts: Sequence[int]) -> Iterator[l
         yield values
 
 
+def _with_dates(row: Sequence[Any], dates: Sequence[tuple[int, Any]]) -> Sequence[Any]:
+    """SQLite has no dates: they become text. All other values go as they are."""
+    values = list(row)
+    for i, field in dates:
+        values[i] = field.get_db_prep_save(values[i], connection)
+    return values
+
+
 def _clean(text: str | None) -> str | None:
     if text is None or (text.isascii() and "\0" not in text):
         return text
@@ -77,8 +85,9 @@ def _execute_many(table: str, fields: Sequence[Any], rows: Iterable[Sequence[Any
     quote = connection.ops.quote_name
     names, places = ", ".join(quote(field.column) for field in fields), ", ".join(["%s"] * len(fields))
     statement = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608 - names of our own columns
-    prepare: list[Callable[..., Any]] = [field.get_db_prep_save for field in fields]
-    prepared = ([p(value, connection) for p, value in zip(prepare, row, strict=True)] for row in rows)
+    dates = [(i, field) for i, field in enumerate(fields) if isinstance(field, models.DateTimeField)]
+    prepared = (_with_dates(row, dates) for row in rows) if dates else rows
     with connection.cursor() as cursor:
-        while batch := list(islice(prepared, BATCH)):
+        waiting = iter(prepared)
+        while batch := list(islice(waiting, BATCH)):
             cursor.executemany(statement, batch)

@@ -23,8 +23,16 @@ class RunOut(Schema):
     n_tokens: int = Field(description="unmasked tokens: the denominator of every density")
     explained_variance: Figure
     l0: Figure
+    cosine: Figure
+    shrinkage: Figure = Field(description="mean |reconstruction| / |activation|")
+    n_alive: int = Field(description="features that fire at all")
+    n_dense: int = Field(description="features that fire on more than 1 % of tokens")
+    ce_recovered: Figure = Field(description="share of zero ablation's cost in cross entropy that the SAE spares")
+    ce_delta: Figure = Field(description="cross entropy that the reconstruction adds, nats per token")
+    kl_recovered: Figure
+    n_ce_tokens: int = Field(description="predictions of the sample that those three rest on")
     valid: bool
-    why_not_valid: str
+    why_not_valid: str = Field(description="one reason a line")
     created_at: datetime
 
 

@@ -1,4 +1,4 @@
-"""The whole extraction beside the least that it can cost: the forward pass to the hook, and that plus the encoder.
+"""The whole extraction beside the least that it can cost: the forward pass to the hook, and that plus ``sae.encode``.
 
 All three read the same tokens in the same process, in turns, so that what else the machine does falls on all of them.
 """
@@ -20,11 +20,11 @@ from features.models import SAE as SAERow
 from features.models import Run
 from jobs.bench import memory
 from jobs.bench.subjects import contexts_for, model_for, sae_for
-from jobs.engine import codes, hashing
+from jobs.engine import hashing, heap
 from jobs.engine.capture import SINK_SAMPLE, Capture
 from jobs.engine.corpus import Context, CorpusFacts
 from jobs.engine.cross_entropy import cross_entropy, sample_size
-from jobs.engine.extraction import NEAR_PER_TOKEN, ExtractionSettings, extract, plan_batches
+from jobs.engine.extraction import ExtractionSettings, extract, plan_batches
 from jobs.engine.model import LoadedModel
 from jobs.engine.provenance import provenance
 from jobs.engine.quality import why_not_valid
@@ -33,6 +33,7 @@ from jobs.engine.state import State, merge_all
 from jobs.ingest import Findings, ingest
 from jobs.models import Job
 from jobs.progress import Progress
+from jobs.work.loaded import BATCH, settle
 
 SHARDS = 4
 WARM_UP = 2  # batches
@@ -57,7 +58,8 @@ class Subject:
     def encode(self, batches: Batches) -> None:
         for members in batches:
             batch = self.capture.run([self.contexts[int(i)] for i in members])
-            codes.encode(self.sae, batch.x[batch.mask], NEAR_PER_TOKEN)
+            with torch.inference_mode():
+                self.sae.encode(batch.x[batch.mask])
 
 
 def measure(
@@ -68,11 +70,13 @@ def measure(
     contexts = contexts_for(tokens, corpus, loaded, limit)
     bare = _bare_forward(loaded, contexts, sae)
     loaded_sae = sae_for(sae, loaded)
-    settings = ExtractionSettings(
-        context=max(len(c.token_ids) for c in contexts), batch=8192 if device.startswith("cuda") else 2048
-    )
+    settle()
+    batch = BATCH[torch.device(device).type]
+    settings = ExtractionSettings(context=max(len(c.token_ids) for c in contexts), batch=batch)
     subject = Subject(loaded, loaded_sae, Capture(loaded, *loaded_sae.hook_point()), contexts, settings)
     few = contexts[: max(1, len(contexts) // 10)]
+    _whole(subject, few[:32])  # what is loaded and allocated once is there before anything is compared
+    _forget()
     memory.reset(device)
     _whole(subject, few)
     small = memory.peak_mb(device)
@@ -127,6 +131,7 @@ def _whole(subject: Subject, contexts: list[Context], compare: bool = False) -> 
             took.setdefault("shard", []).append(_n_tokens(contexts, shard))
             paths.append(path)
         state = timed("merge", lambda: merge_all(State.load(path) for path in paths))
+    heap.trim()
     timed("finish", lambda: _finish(subject, contexts, state, sum(took["read"])))
     return took
 
@@ -135,6 +140,8 @@ def _read(subject: Subject, contexts: Sequence[Context], batches: Batches, path:
     for step in extract(subject.capture, subject.sae, contexts, batches, subject.settings):
         if step.state is not None:
             step.state.save(path)
+    del step
+    heap.trim()
 
 
 def _finish(subject: Subject, contexts: list[Context], state: State, seconds: float) -> None:

@@ -18,7 +18,7 @@ from jobs.engine.corpus import Context
 from jobs.engine.model import LoadedModel
 from jobs.engine.saes import SAE
 
-MAX_CELLS = 1 << 25  # of a chunk of logits: 128 MiB of float32
+MAX_CELLS = 1 << 23  # of a chunk of logits: 32 MiB of float32
 ONE_IN = 512
 FEWEST = 4
 Point = tuple[nn.Module, str]

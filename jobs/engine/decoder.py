@@ -10,7 +10,7 @@ from torch.nn import functional
 from jobs.engine.model import LoadedModel
 from jobs.engine.saes import SAE
 
-MAX_CELLS = 1 << 24  # of a chunk of logits or similarities: 64 MiB of float32
+MAX_CELLS = 1 << 25  # of a chunk of logits or similarities: 128 MiB of float32
 
 
 @dataclass(frozen=True)

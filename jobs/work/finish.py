@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from jobs import files
-from jobs.engine import hashing
+from jobs.engine import hashing, heap
 from jobs.engine.corpus import CorpusFacts
 from jobs.engine.cross_entropy import CrossEntropy, cross_entropy, sample_size
 from jobs.engine.errors import DamagedState, EngineError, SettingsError
@@ -47,6 +47,7 @@ def finish(job: Job, loaded: Loaded | None, progress: Progress) -> Loaded:
     except _Broken as broken:
         _reopen(job, broken, progress)
         return loaded
+    heap.trim()
     progress.stage("measuring what the SAE costs the model")
     loss = _cross_entropy(loaded, contexts)
     quality = state.quality.result()

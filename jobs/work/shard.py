@@ -5,6 +5,7 @@ import time
 from django.utils import timezone
 
 from jobs import files
+from jobs.engine import heap
 from jobs.engine.extraction import extract, plan_batches
 from jobs.engine.provenance import device_name
 from jobs.engine.state import State
@@ -32,6 +33,8 @@ def read_shard(job: Job, shard: Shard, loaded: Loaded | None, progress: ShardPro
         raise AssertionError("a shard ends with its state")
     note = "" if halved is None else f"out of memory: went on with at most {halved} contexts at a time"
     name = _store(job, shard, state)
+    del state, step
+    heap.trim()
     seconds = time.monotonic() - began
     values = {"file": name, "seconds": seconds, "note": note}
     if not persist(lambda: Shard.objects.finish(shard.pk, progress.worker, **values)):
