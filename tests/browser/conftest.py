@@ -20,7 +20,8 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WIDE, NARROW = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
 
 
-@pytest.fixture(scope="session")
+# Of the module, not the session: while playwright is at hand, Django takes the process for an asynchronous one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         pytest.skip(f"{CHROMIUM} is not installed")
@@ -30,7 +31,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The one-time address that `manage.py demo` prints: of a demo on fewer tokens, or of the one in DEMO_VAR."""
     kept = os.environ.get("DEMO_VAR")
@@ -53,7 +54,7 @@ def address() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cookies(browser: Browser, address: str) -> list:
     """Signed in by the one-time address."""
     context = browser.new_context()

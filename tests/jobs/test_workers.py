@@ -7,7 +7,9 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -30,9 +32,25 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@dataclass
+class Bucket:
+    """``environment``: of workers that keep their files in it."""
+
+    environment: dict[str, str]
+    client: Any
+
+    def wait_until_empty(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.n_files() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert self.n_files() == 0
+
+    def n_files(self) -> int:
+        return int(self.client.list_objects_v2(Bucket="featurescope")["KeyCount"])
+
+
 @pytest.fixture
-def bucket() -> Iterator[dict[str, str]]:
-    """The environment of workers that keep their files in a bucket."""
+def bucket() -> Iterator[Bucket]:
     import boto3
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -44,10 +62,9 @@ def bucket() -> Iterator[dict[str, str]]:
         aws_access_key_id="tests", aws_secret_access_key="tests",
     )  # fmt: skip
     client.create_bucket(Bucket="featurescope")
-    yield keys | {"S3_BUCKET": "featurescope", "S3_ENDPOINT": f"http://{host}:{port}", "S3_PREFIX": "lab"}
-    left = client.list_objects_v2(Bucket="featurescope")
+    places = {"S3_BUCKET": "featurescope", "S3_ENDPOINT": f"http://{host}:{port}", "S3_PREFIX": "lab"}
+    yield Bucket(keys | places, client)
     server.stop()
-    assert left["KeyCount"] == 0
 
 
 def quiet_rows(cluster: Cluster, folder: Path, corpus: Path) -> dict:
@@ -104,15 +121,19 @@ def wait_until_clean(cluster: Cluster, *folders: Path) -> None:
     assert cluster.left_behind(*folders) == []
 
 
-def test_a_redis_that_stops_and_forgets_delays_a_job_and_no_more(cluster: Cluster, tiny_folder: Path, corpus: Path):
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_redis_that_stops_and_forgets_delays_a_job_and_no_more(
+    cluster: Cluster, tiny_folder: Path, corpus: Path, killed: bool
+):
     first = cluster.start_worker()
     expected = quiet_rows(cluster, tiny_folder, corpus)
     job = cluster.extract(tiny_folder, corpus, "--shards", "20")
     while not cluster.query("SELECT 1 FROM jobs_shard WHERE state = 'done'"):
         time.sleep(0.05)
     cluster.stop_redis()
-    first.kill()  # and with it whoever knew of the job
-    cluster.start_worker()
+    if killed:
+        first.kill()  # and with it whoever knew of the job
+        cluster.start_worker()
     time.sleep(4)
     cluster.start_redis()
     cluster.wait(job)
@@ -132,9 +153,9 @@ def test_a_worker_that_is_asked_to_end_lets_go_at_once(cluster: Cluster, tiny_fo
 
 
 def test_workers_with_separate_folders_share_a_job_through_a_bucket(
-    tmp_path: Path, bucket: dict[str, str], tiny_folder: Path, corpus: Path
+    tmp_path: Path, bucket: Bucket, tiny_folder: Path, corpus: Path
 ):
-    with Cluster(tmp_path / "cluster", **bucket) as cluster:
+    with Cluster(tmp_path / "cluster", **bucket.environment) as cluster:
         folders = [tmp_path / "here", tmp_path / "there"]
         for folder in folders:
             cluster.start_worker(folder)
@@ -145,3 +166,4 @@ def test_workers_with_separate_folders_share_a_job_through_a_bucket(
         assert len(workers) == 2
         wait_until_clean(cluster, *folders)
         assert cluster.rows(job) == quiet_rows(cluster, tiny_folder, corpus)
+        bucket.wait_until_empty()
