@@ -59,7 +59,7 @@ def _steps(sae: SAE, device: str) -> dict[str, float]:
 
 def _matmul(sae: SAE, x: Tensor) -> None:
     """A chunk at a time, as extraction does it."""
-    for chunk in torch.split(x, max(1, codes.CELLS[x.device.type] // sae.d_sae)):
+    for chunk in torch.split(x, codes.chunk_size(sae, x)):
         functional.linear(chunk, sae.W_enc.T, sae.b_enc)
 
 

@@ -10,6 +10,7 @@ from jobs.engine.saes import SAE
 from jobs.engine.saes.base import JumpReLU, TopK
 
 CELLS = {"cpu": 1 << 22, "cuda": 1 << 28}  # of a chunk's pre-activations: 16 MiB stays in a CPU's cache
+ROWS = 256
 DENSE = 1 / 16  # share of non-zero activations above which a dense decode is quicker than a sparse one
 
 
@@ -41,7 +42,7 @@ def encode(sae: SAE, x: Tensor, n_near: int) -> Codes:
     A near miss of TopK is one of the ``n_near`` positive pre-activations after the k-th; of JumpReLU one of the
     ``n_near`` nearest below their threshold, if positive. A ReLU has none: what does not fire is not positive.
     """
-    size = max(1, CELLS.get(x.device.type, CELLS["cpu"]) // sae.d_sae)
+    size = chunk_size(sae, x)
     pieces = [_encode(sae, chunk, n_near) for chunk in torch.split(x, size)]
     starts = range(0, max(1, len(x)), size)
     firings = _concatenate([firings for firings, _ in pieces], starts)
@@ -54,11 +55,17 @@ def reconstruct(sae: SAE, codes: Codes, x: Tensor) -> Tensor:
     """What the SAE makes of the codes of ``x`` [n, d_in]: float32 [n, d_out]. Sums decoder rows, not a dense matrix."""
     f = codes.firings
     if len(f) > DENSE * codes.n * sae.d_sae:
-        size = max(1, CELLS.get(x.device.type, CELLS["cpu"]) // sae.d_sae)
+        size = chunk_size(sae, x)
         return torch.cat([_dense_decode(sae, f, x, start, size) for start in range(0, codes.n, size)])
     starts = torch.searchsorted(f.token, torch.arange(codes.n, device=x.device))
     y = functional.embedding_bag(f.feature, sae.W_dec, starts, mode="sum", per_sample_weights=f.value)
     return sae.finish(y + sae.b_dec, x)
+
+
+def chunk_size(sae: SAE, x: Tensor) -> int:
+    """Tokens whose pre-activations are there at a time. A product of fewer than ROWS is slow: wide SAEs get those."""
+    cells = CELLS.get(x.device.type, CELLS["cpu"])
+    return max(1, cells // sae.d_sae, min(ROWS, 8 * cells // sae.d_sae))
 
 
 def _encode(sae: SAE, x: Tensor, n_near: int) -> tuple[Triples, Triples]:

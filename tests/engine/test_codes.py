@@ -20,6 +20,7 @@ def sae(request: pytest.FixtureRequest, tmp_path: Path) -> SAE:
 @pytest.fixture(params=[1 << 22, 7 * tiny.D_SAE])  # all tokens at once, and seven at a time
 def x(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     monkeypatch.setitem(codes.CELLS, "cpu", request.param)
+    monkeypatch.setattr(codes, "ROWS", 1)
     return torch.randn(40, tiny.D_MODEL, generator=torch.Generator().manual_seed(0))
 
 
