@@ -36,7 +36,6 @@ from jobs.progress import Progress
 from jobs.work.loaded import BATCH, settle
 
 SHARDS = 4
-WARM_UP = 2  # batches
 Batches = Sequence[NDArray[np.int64]]
 
 
@@ -91,13 +90,9 @@ def _bare_forward(model: LoadedModel, contexts: Sequence[Context], sae: str) -> 
     point = sae_for(sae, model).hook_point()
     capture = Capture(model, *point)
     memory.reset(model.device)
-    for batch in _numbers(contexts)[:8]:
-        capture.run([contexts[i] for i in batch])
+    for _ in capture.batches(contexts[:128], 16):
+        pass
     return memory.peak_mb(model.device)
-
-
-def _numbers(contexts: Sequence[Context]) -> list[list[int]]:
-    return [list(range(i, min(i + 16, len(contexts)))) for i in range(0, len(contexts), 16)]
 
 
 def _whole(subject: Subject, contexts: list[Context], compare: bool = False) -> dict[str, list[float]]:

@@ -1,8 +1,9 @@
 """Memory that is free, back to the system."""
 
 import ctypes
-import ctypes.util
 import sys
+
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def trim() -> None:
@@ -10,7 +11,6 @@ def trim() -> None:
 
     A pass frees large tables in pieces; without this they add up to the peak of whatever comes next.
     """
-    if sys.platform == "linux" and (name := ctypes.util.find_library("c")):
-        release = getattr(ctypes.CDLL(name), "malloc_trim", None)
-        if release is not None:
-            release(0)
+    release = getattr(LIBC, "malloc_trim", None)
+    if release is not None:
+        release(0)
