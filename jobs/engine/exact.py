@@ -18,7 +18,7 @@ def parts(addends: Tensor) -> Tensor:
     rest = addends.double()
     found = []
     for _ in range(PARTS - 1):
-        whole = rest.floor()
+        whole = rest.trunc()  # not floor: -1e-11 would become -1 and 0.99999999999, which a float64 cannot hold
         found.append(whole)
         rest = (rest - whole) * STEP
     return torch.stack([*found, rest.round()], dim=-1).long()
@@ -26,11 +26,17 @@ def parts(addends: Tensor) -> Tensor:
 
 def value(sums: Tensor) -> Tensor:
     """int64 [..., PARTS] -> float64 [...]. Carries go up first, so equal sums give equal floats."""
-    carried = [column.clone() for column in sums.unbind(-1)]
-    for i in range(PARTS - 1, 0, -1):
-        carried[i - 1] += carried[i] >> 28
-        carried[i] &= (1 << 28) - 1
-    total = torch.zeros_like(carried[0], dtype=torch.float64)
-    for column in reversed(carried):
+    sign = torch.where(_carried(sums)[..., 0] < 0, -1, 1)
+    total = torch.zeros_like(sign, dtype=torch.float64)
+    for column in reversed(_carried(sums * sign.unsqueeze(-1)).unbind(-1)):
         total = total / STEP + column.double()
-    return total
+    return total * sign
+
+
+def _carried(sums: Tensor) -> Tensor:
+    """The same sums with every part but the first within [0, 2**28)."""
+    columns = [column.clone() for column in sums.unbind(-1)]
+    for i in range(PARTS - 1, 0, -1):
+        columns[i - 1] += columns[i] >> 28
+        columns[i] &= (1 << 28) - 1
+    return torch.stack(columns, dim=-1)
