@@ -15,7 +15,8 @@ from jobs.engine.corpus import Context, cut_contexts, read_corpus
 from jobs.engine.errors import SettingsError
 from jobs.engine.model import DTYPES, LoadedModel, load_model
 from jobs.engine.saes import SAE, load_sae
-from jobs.engine.saes.base import Source, TopK
+from jobs.engine.saes.activations import TopK
+from jobs.engine.saes.base import Site, Source
 
 RANDOM = "random:"
 SHAPES: dict[str, dict[str, Any]] = {
@@ -71,7 +72,7 @@ def random_sae(d_sae: int, d: int, layer: int, device: str = "cpu", k: int = 32)
     W_dec /= W_dec.norm(dim=-1, keepdim=True)
     name = f"{RANDOM}{d_sae}"
     return SAE(
-        Source(Path(name), "random", "topk", name, "float32", None, "resid_post", layer),
+        Source("random", "topk", name, "float32", Path(name), site=Site(hook="resid_post", layer=layer)),
         W_enc=W_dec.T.contiguous(),
         b_enc=torch.zeros(d_sae, device=device),
         W_dec=W_dec,

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jobs.engine.saes import SAE
-from jobs.engine.saes.base import JumpReLU, TopK
+from jobs.engine.saes.activations import JumpReLU, TopK
 
 CELLS = {"cpu": 1 << 22, "cuda": 1 << 28}  # of a chunk's pre-activations: 16 MiB stays in a CPU's cache
 ROWS = 256
@@ -71,8 +71,10 @@ def chunk_size(sae: SAE, x: Tensor) -> int:
 def _encode(sae: SAE, x: Tensor, n_near: int) -> tuple[Triples, Triples]:
     p = sae.pre_activations(x)
     if isinstance(sae.activation, TopK):
-        k = sae.activation.k
-        index, value = _best(p, (k, k + n_near), 0.0)
+        k, scores = sae.activation.k, sae.activation.scores(p)
+        index, value = _best(scores, (k, k + n_near), 0.0)
+        if scores is not p:
+            value = p.gather(1, index)
         return _positive(index[:, :k], value[:, :k]), _positive(index[:, k : k + n_near], value[:, k : k + n_near])
     near = _below(p, sae.activation.threshold, n_near) if isinstance(sae.activation, JumpReLU) else None
     acts = sae.activation(p)

@@ -6,8 +6,13 @@ from typing import Protocol
 import torch
 
 from jobs.engine.errors import SAELoadError
-from jobs.engine.saes import saelens
-from jobs.engine.saes.base import SAE, Overrides, check_hook_name, clip
+from jobs.engine.saes import (
+    saelens_legacy,
+    saelens_v6,
+)
+from jobs.engine.saes.base import SAE, Overrides
+from jobs.engine.saes.place import Place, find_place, folders_in, pickles_in
+from jobs.engine.saes.text import check_name, clip
 
 __all__ = ["SAE", "load_sae"]
 
@@ -15,16 +20,24 @@ MAX_LAYER = 10_000
 
 
 class Format(Protocol):
-    """A checkpoint format. ``detect`` looks at file names only; ``load`` then says what is wrong with the rest."""
+    """A checkpoint format. ``detect`` looks at the names of files and tensors; ``load`` says what is wrong with them.
 
+    NAME is written to the database; HINT says in words what the format looks like.
+    """
+
+    NAME: str
     HINT: str
 
-    def detect(self, path: Path) -> bool: ...
+    def detect(self, place: Place) -> bool: ...
 
-    def load(self, path: Path, overrides: Overrides) -> SAE: ...
+    def load(self, place: Place, overrides: Overrides) -> SAE: ...
 
 
-FORMATS: tuple[Format, ...] = (saelens,)
+# In this order: the last two know a folder by one file of it, and then say which other is missing.
+FORMATS: tuple[Format, ...] = (
+    saelens_v6,
+    saelens_legacy,
+)
 
 
 def load_sae(
@@ -34,24 +47,40 @@ def load_sae(
     k: int | None = None,
     layer: int | None = None,
     hook: str | None = None,
+    centred: bool | None = None,
 ) -> SAE:
-    """Load the SAE at ``path`` as float32 onto ``device``.
+    """Load the SAE at ``path``, a folder or a file, as float32 onto ``device``.
 
-    ``k``, ``layer`` (from 0) and ``hook`` ("resid_post" or "blocks.9.hook_resid_post") say what the files do not,
-    and win over them. Raises SAELoadError, one sentence that names the file and the fault.
+    ``k``, ``layer`` (from 0), ``hook`` ("resid_post" or "blocks.9.hook_resid_post") and ``centred`` (the mean over d_in
+    is taken off the activations first) say what the files do not, and win over them. Raises SAELoadError, one sentence
+    that names the file and the fault.
     """
-    overrides = Overrides(_whole("k", k, 1, None), _whole("layer", layer, 0, MAX_LAYER), check_hook_name(hook, "hook"))
+    overrides = Overrides(
+        _whole("k", k, 1, None), _whole("layer", layer, 0, MAX_LAYER), check_name(hook, "hook"), centred
+    )
     path = Path(path)
     try:
         if not path.exists():
             raise SAELoadError(f"{path} does not exist.")
+        place = find_place(path)
         for checkpoint_format in FORMATS:
-            if checkpoint_format.detect(path):
-                return checkpoint_format.load(path, overrides).to(device)
+            if checkpoint_format.detect(place):
+                return checkpoint_format.load(place, overrides).to(device)
+        raise SAELoadError(f"{path} is no SAE checkpoint that can be read here{_instead(path)}.")
     except OSError as error:
         raise SAELoadError(f"{path} cannot be read: {error.strerror}.") from error
-    known = "; ".join(f.HINT for f in FORMATS)
-    raise SAELoadError(f"{path} is no SAE checkpoint that can be read here. These are: {known}.")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise SAELoadError(f"{path} does not fit into memory.") from error
+
+
+def _instead(path: Path) -> str:
+    """What there is in place of a checkpoint."""
+    known = ": known are " + "; ".join(f.HINT for f in FORMATS)
+    inside = [p.name for p in (pickles_in(path) or folders_in(path))] if path.is_dir() else []
+    if not inside:
+        return known
+    more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+    return f"; it holds {clip(', '.join(inside[:5]))}{more}: name one of them, if that is the SAE{known}"
 
 
 def _whole(name: str, value: int | None, low: int, high: int | None) -> int | None:

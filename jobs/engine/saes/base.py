@@ -1,23 +1,18 @@
-"""What the checkpoint formats share: the SAE they are turned into, and careful reading of their files."""
+"""The SAE that every checkpoint format is turned into, and what is known of it beside its weights."""
 
 import hashlib
-import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jobs.engine import hook_names
 from jobs.engine.errors import SAELoadError
-
-MAX_CONFIG_BYTES = 1_000_000
-MAX_HOOK_LENGTH = 200
-_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+from jobs.engine.saes.activations import GroupMax, TopK
+from jobs.engine.saes.norms import Norm
+from jobs.engine.saes.text import clip
 
 
 @dataclass(frozen=True)
@@ -27,20 +22,79 @@ class Overrides:
     k: int | None = None
     layer: int | None = None
     hook: str | None = None  # short ("resid_post") or full ("blocks.9.hook_resid_post")
+    centred: bool | None = None
+
+    def no_k(self, file: Path, architecture: str) -> None:
+        if self.k is not None:
+            raise SAELoadError(f"k was given for {file}, but its architecture {architecture} has no k.")
+
+    def choose_k(self, stated: int | None, d_sae: int, file: Path) -> int:
+        """k as given, else as ``stated`` in ``file``, if features can be chosen by it."""
+        k = stated if self.k is None else self.k
+        if k is None:
+            raise SAELoadError(f"{file} has no k, which its architecture needs: give k.")
+        if not 1 <= k <= d_sae:
+            raise SAELoadError(f"k is {clip(k)} for {file}, but must be from 1 to its {d_sae} features.")
+        return k
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an SAE reads, and a transcoder writes, as far as it is known (jobs.engine.hook_names has the words).
+
+    ``hook_name`` is the name that the files give the place, unchanged.
+    """
+
+    hook_name: str | None = None
+    hook: str | None = None
+    layer: int | None = None
+    hook_out: str | None = None
+    layer_out: int | None = None
+
+    @classmethod
+    def find(
+        cls,
+        overrides: Overrides,
+        hook_name: str | None = None,
+        *,
+        layer: int | None = None,
+        out_name: str | None = None,
+    ) -> "Site":
+        """From names as files have them. ``layer`` is what is said beside the name; ``overrides`` win over it all."""
+        hook, named_layer = hook_names.parse(hook_name)
+        layer = named_layer if layer is None else layer
+        if overrides.hook is not None:
+            given, given_layer = hook_names.parse(overrides.hook)
+            hook = overrides.hook if given is None else given
+            layer = layer if given_layer is None else given_layer
+        layer = layer if overrides.layer is None else overrides.layer
+        hook_out, layer_out = hook_names.parse(out_name)
+        return cls(hook_name, hook, layer, hook_out, layer if layer_out is None and hook_out else layer_out)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of an SAE beside its weights. ``digest`` covers the files alone, not the overrides."""
+    """What is known of an SAE beside its weights. ``digest`` covers the files alone, not the overrides.
 
-    path: Path
+    ``variant``: what the format itself calls the architecture. ``normalisation``: said in words, where weights were
+    scaled at load. ``centred``: the mean over d_in is to be taken off the activations before the SAE sees them, as in
+    models whose writing weights TransformerLens centres. ``reported_l0``: as the files or their names have it.
+    """
+
     format: str
     architecture: str
     digest: str
     dtype_on_disk: str
-    hook_name: str | None  # as the files have it
-    hook: str | None
-    layer: int | None
+    path: Path
+    files: tuple[Path, ...] = ()
+    site: Site = Site()
+    variant: str | None = None
+    normalisation: str | None = None
+    is_transcoder: bool = False
+    centred: bool = False
+    reported_l0: float | None = None
+    model_name: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SAE(nn.Module):
@@ -72,7 +126,7 @@ class SAE(nn.Module):
         activation: nn.Module,
         pre_bias: Tensor | None = None,
         W_skip: Tensor | None = None,
-        norm: "Norm | None" = None,
+        norm: Norm | None = None,
         undo_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -81,17 +135,20 @@ class SAE(nn.Module):
             self.register_buffer(name, tensor)
         self.activation, self.norm = activation, norm
         self._undo = norm if undo_norm else None
-        self.source = source
+        self.source, site = source, source.site
         self.format, self.architecture = source.format, source.architecture
         self.digest, self.dtype_on_disk = source.digest, source.dtype_on_disk
-        self.hook_name, self.hook, self.layer = source.hook_name, source.hook, source.layer
+        self.hook_name, self.hook, self.layer = site.hook_name, site.hook, site.layer
+        self.hook_out, self.layer_out = site.hook_out, site.layer_out
+        self.is_transcoder, self.centred = source.is_transcoder, source.centred
+        self.reported_l0, self.model_name = source.reported_l0, source.model_name
         self.d_in, self.d_sae = W_enc.shape
         self.d_out = W_dec.shape[1]
 
     @property
     def k(self) -> int | None:
         """Features kept per token, or None where the architecture fixes no number."""
-        return self.activation.k if isinstance(self.activation, TopK) else None
+        return self.activation.k if isinstance(self.activation, TopK | GroupMax) else None
 
     @property
     def decode_needs_x(self) -> bool:
@@ -140,140 +197,31 @@ class SAE(nn.Module):
             raise SAELoadError(f"{self.source.path} does not say which {missing} the SAE reads: give {missing}.")
         return self.hook, self.layer
 
-
-class JumpReLU(nn.Module):
-    """p where p > threshold and p > 0, else 0 (Rajamanoharan et al. 2024, arXiv 2407.14435). Overwrites p."""
-
-    threshold: Tensor
-
-    def __init__(self, threshold: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("threshold", threshold.clamp(min=0))
-
-    def forward(self, p: Tensor) -> Tensor:
-        return p.masked_fill_(p <= self.threshold, 0)
-
-
-class TopK(nn.Module):
-    """The k largest of each row, then ReLU; with ``by_magnitude`` the k largest |p|, sign kept and no ReLU.
-
-    Gao et al. 2024, arXiv 2406.04093. Of equal values the lower index wins, on every device.
-    """
-
-    def __init__(self, k: int, *, by_magnitude: bool = False) -> None:
-        super().__init__()
-        self.k, self.by_magnitude = k, by_magnitude
-
-    def forward(self, p: Tensor) -> Tensor:
-        index = top_k_indices(p.abs() if self.by_magnitude else p, self.k)
-        kept = p.gather(-1, index)
-        return torch.zeros_like(p).scatter_(-1, index, kept if self.by_magnitude else kept.relu())
-
-
-def top_k_indices(scores: Tensor, k: int) -> Tensor:
-    """scores [n, F] -> int64 [n, k], in no set order. Ties across the boundary go to the lower index.
-
-    Ties at exactly 0 are left as they fall: either choice gives a feature that does not fire.
-    """
-    if k == scores.shape[-1]:
-        return torch.arange(k, device=scores.device).expand(scores.shape)
-    values, index = scores.topk(k + 1, dim=-1)
-    index = index[..., :k]
-    # topk is not stable. A row can differ only where the k-th value comes again; such rows are rare, so sort those.
-    tied = (values[..., k - 1] == values[..., k]) & (values[..., k] != 0)
-    if tied.any():
-        index[tied] = scores[tied].sort(dim=-1, descending=True, stable=True).indices[..., :k]
-    return index
-
-
-class Norm(Protocol):
-    """A per-row normalisation of the input. Both sides work from the raw x, so nothing is kept between calls."""
-
-    def apply(self, x: Tensor) -> Tensor: ...
-
-    def undo(self, y: Tensor, x: Tensor) -> Tensor: ...
-
-
-class LayerNorm:
-    """(x - mean) / (std + 1e-5) with the unbiased std (n - 1); undone as y * std + mean, without the 1e-5."""
-
-    def apply(self, x: Tensor) -> Tensor:
-        return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
-
-    def undo(self, y: Tensor, x: Tensor) -> Tensor:
-        return y * x.std(-1, keepdim=True) + x.mean(-1, keepdim=True)
-
-
-class ConstantNorm:
-    """x scaled to norm sqrt(d_in); a row of zeros stays as it is."""
-
-    def apply(self, x: Tensor) -> Tensor:
-        return x * self._scale(x)
-
-    def undo(self, y: Tensor, x: Tensor) -> Tensor:
-        return y / self._scale(x)
-
-    def _scale(self, x: Tensor) -> Tensor:
-        norm = x.norm(dim=-1, keepdim=True)
-        return torch.where(norm == 0, 1.0, x.shape[-1] ** 0.5 / norm)
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_header(file: Path) -> dict[str, TensorInfo]:
-    """Shapes and dtypes of a safetensors file, without reading its data. The reader checks them against its size."""
-    try:
-        with safe_open(file, framework="pt") as weights:
-            slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
-            return {name: TensorInfo(s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise SAELoadError(f"{file} is not a whole safetensors file ({clip(error)}): download it again.") from error
-
-
-def read_tensors(file: Path, names: Iterable[str]) -> dict[str, Tensor]:
-    """The named tensors as float32, all finite. Raises SAELoadError on integers, NaN and infinity."""
-    tensors = {}
-    with safe_open(file, framework="pt") as weights:
-        for name in names:
-            if (dtype := weights.get_slice(name).get_dtype()) not in _DTYPES:
-                raise SAELoadError(f"{file} holds {name} as {dtype}; 16, 32 or 64-bit floats are needed.")
-            # A copy, for the reader maps the file: weights must not change, or vanish, with it.
-            tensors[name] = finite(weights.get_tensor(name).to(torch.float32, copy=True), f"{name} in {file}")
-    return tensors
-
-
-def dtype_name(info: TensorInfo) -> str:
-    return _DTYPES.get(info.dtype, info.dtype.lower())
-
-
-def finite(tensor: Tensor, what: str) -> Tensor:
-    """``tensor`` itself, if it holds neither NaN nor infinity."""
-    # NaN spreads through aminmax, so two numbers tell, without a mask as large as the weights.
-    if not torch.isfinite(torch.stack(tensor.aminmax())).all():
-        raise SAELoadError(f"{what} holds NaN or infinite values: the checkpoint is damaged or training diverged.")
-    return tensor
-
-
-def read_json_object(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``. Raises SAELoadError on anything else, or if it is larger than a config can be."""
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise SAELoadError(f"{file} cannot be read: {error.strerror}.") from error
-    if len(text) > MAX_CONFIG_BYTES:
-        raise SAELoadError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes, so it is not a config.")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SAELoadError(f"{file} is not JSON: {clip(error)}.") from error
-    if not isinstance(value, dict):
-        raise SAELoadError(f"{file} holds no JSON object but {clip(value)}.")
-    return value
+    def card(self) -> dict[str, object]:
+        """What a person wants to know of the SAE, as JSON."""
+        source = self.source
+        return {
+            "format": self.format,
+            "architecture": self.architecture,
+            "variant": source.variant,
+            "hook": self.hook,
+            "layer": self.layer,
+            "hook_out": self.hook_out,
+            "layer_out": self.layer_out,
+            "d_in": self.d_in,
+            "d_sae": self.d_sae,
+            "d_out": self.d_out,
+            "k": self.k,
+            "normalisation": self.norm.NAME if self.norm is not None else source.normalisation,
+            "subtracts_b_dec": self.pre_bias is not None,
+            "centred": self.centred,
+            "reported_l0": self.reported_l0,
+            "model_name": self.model_name,
+            "dtype": self.dtype_on_disk,
+            "digest": self.digest,
+            "files": [{"name": file.name, "bytes": file.stat().st_size} for file in source.files],
+            "notes": list(source.notes),
+        }
 
 
 def digest_files(*files: Path) -> str:
@@ -284,17 +232,3 @@ def digest_files(*files: Path) -> str:
             inner = hashlib.file_digest(stream, "sha256").digest()
         digest.update(os.fsencode(file.name) + b"\0" + inner)
     return digest.hexdigest()
-
-
-def check_hook_name(name: object, where: str) -> str | None:
-    """``name`` if it is None or text fit to be stored and shown. Raises SAELoadError."""
-    if name is None or (isinstance(name, str) and 0 < len(name) <= MAX_HOOK_LENGTH and name.isprintable()):
-        return name
-    raise SAELoadError(f"{where} must be a name of at most {MAX_HOOK_LENGTH} printable characters, not {clip(name)}.")
-
-
-def clip(value: object) -> str:
-    """``value`` for an error message: configs are other people's text, so it is kept short and on one line."""
-    text = str(value) if isinstance(value, Exception) else repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= 80 else text[:77] + "..."

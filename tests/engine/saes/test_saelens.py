@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from jobs.engine.errors import SAELoadError
-from jobs.engine.saes import load_sae, saelens
-from jobs.engine.saes.base import TopK
+from jobs.engine.saes import load_sae, saelens_v6
+from jobs.engine.saes.activations import TopK
+from jobs.engine.saes.place import Place
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "saes"
 GOOD = sorted(p.name for p in FIXTURES.glob("saelens_v6__*"))
@@ -348,7 +349,7 @@ def test_refuses_what_is_not_there(tmp_path: Path) -> None:
 def test_folders_of_other_libraries_are_not_taken_for_saelens(tmp_path: Path, names: tuple[str, str]) -> None:
     for name in names:
         (tmp_path / name).touch()
-    assert not saelens.detect(tmp_path)
+    assert not saelens_v6.detect(Place(tmp_path))
 
 
 def test_symbolic_links_are_followed(tmp_path: Path) -> None:
