@@ -38,7 +38,7 @@ class Config:
             return default
         if kind is float and type(value) is int and abs(value) < 1 << 53:
             value = float(value)
-        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             raise SAELoadError(f"{self.file} has {name} {clip(value)}, which is no {kind.__name__}.")
         return value
 
