@@ -9,8 +9,10 @@ from hypothesis import settings as hypothesis_settings
 
 from tests import factories
 
-# No test fails for being slow: CI machines are busy.
-hypothesis_settings.register_profile("featurescope", deadline=None)
+# No test fails for being slow: CI machines are busy. What passes today passes tomorrow, so that a red build means a
+# change; `pytest --hypothesis-profile=search` looks for examples that nobody has seen.
+hypothesis_settings.register_profile("featurescope", deadline=None, derandomize=True)
+hypothesis_settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis_settings.load_profile("featurescope")
 
 
