@@ -7,12 +7,22 @@ import torch
 
 from jobs.engine.errors import SAELoadError
 from jobs.engine.saes import (
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    goodfire,
+    llamascope,
+    llamascope_r1,
+    llamascopium,
+    openai,
+    qwen_scope,
     saelens_legacy,
     saelens_v6,
+    sparsify,
 )
 from jobs.engine.saes.base import SAE, Overrides
 from jobs.engine.saes.place import Place, find_place, folders_in, pickles_in
-from jobs.engine.saes.text import check_name, clip
+from jobs.engine.saes.text import check_name, check_path, clip
 
 __all__ = ["SAE", "load_sae"]
 
@@ -22,11 +32,10 @@ MAX_LAYER = 10_000
 class Format(Protocol):
     """A checkpoint format. ``detect`` looks at the names of files and tensors; ``load`` says what is wrong with them.
 
-    NAME is written to the database; HINT says in words what the format looks like.
+    NAME is written to the database.
     """
 
     NAME: str
-    HINT: str
 
     def detect(self, place: Place) -> bool: ...
 
@@ -35,6 +44,16 @@ class Format(Protocol):
 
 # In this order: the last two know a folder by one file of it, and then say which other is missing.
 FORMATS: tuple[Format, ...] = (
+    sparsify,
+    gemma_scope,
+    gemma_scope_2,
+    dictionary_learning,
+    goodfire,
+    llamascope,
+    llamascope_r1,
+    llamascopium,
+    openai,
+    qwen_scope,
     saelens_v6,
     saelens_legacy,
 )
@@ -58,7 +77,7 @@ def load_sae(
     overrides = Overrides(
         _whole("k", k, 1, None), _whole("layer", layer, 0, MAX_LAYER), check_name(hook, "hook"), centred
     )
-    path = Path(path)
+    path = check_path(Path(path))
     try:
         if not path.exists():
             raise SAELoadError(f"{path} does not exist.")
@@ -71,11 +90,15 @@ def load_sae(
         raise SAELoadError(f"{path} cannot be read: {error.strerror}.") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise SAELoadError(f"{path} does not fit into memory.") from error
+    except RuntimeError as error:  # as torch says it on a CPU
+        if "allocate memory" not in str(error):
+            raise
+        raise SAELoadError(f"{path} does not fit into memory.") from error
 
 
 def _instead(path: Path) -> str:
     """What there is in place of a checkpoint."""
-    known = ": known are " + "; ".join(f.HINT for f in FORMATS)
+    known = f": known formats are {', '.join(f.NAME for f in FORMATS)} (docs/formats.md says what each consists of)"
     inside = [p.name for p in (pickles_in(path) or folders_in(path))] if path.is_dir() else []
     if not inside:
         return known

@@ -26,9 +26,7 @@ class TopK(nn.Module):
 
     rank_by: Tensor | None
 
-    def __init__(
-        self, k: int, *, by_magnitude: bool = False, relu: bool = True, rank_by: Tensor | None = None
-    ) -> None:
+    def __init__(self, k: int, *, by_magnitude: bool = False, relu: bool = True, rank_by: Tensor | None = None) -> None:
         super().__init__()
         self.k, self.by_magnitude, self.relu = k, by_magnitude, relu and not by_magnitude
         self.register_buffer("rank_by", rank_by)

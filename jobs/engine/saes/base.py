@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jobs.engine import hook_names
+from jobs.engine.digests import file_sha256
 from jobs.engine.errors import SAELoadError
 from jobs.engine.saes.activations import GroupMax, TopK
 from jobs.engine.saes.norms import Norm
@@ -57,11 +58,15 @@ class Site:
         overrides: Overrides,
         hook_name: str | None = None,
         *,
+        read_as: str | None = None,
         layer: int | None = None,
         out_name: str | None = None,
     ) -> "Site":
-        """From names as files have them. ``layer`` is what is said beside the name; ``overrides`` win over it all."""
-        hook, named_layer = hook_names.parse(hook_name)
+        """From names as files have them; ``read_as``: what such a name means, where hook_names does not know it.
+
+        ``layer`` is what is said beside the name; ``overrides`` win over it all.
+        """
+        hook, named_layer = hook_names.parse(hook_name if read_as is None else read_as)
         layer = named_layer if layer is None else layer
         if overrides.hook is not None:
             given, given_layer = hook_names.parse(overrides.hook)
@@ -144,6 +149,7 @@ class SAE(nn.Module):
         self.reported_l0, self.model_name = source.reported_l0, source.model_name
         self.d_in, self.d_sae = W_enc.shape
         self.d_out = W_dec.shape[1]
+        self._files = [{"name": file.name, "bytes": file.stat().st_size} for file in source.files]
 
     @property
     def k(self) -> int | None:
@@ -219,16 +225,14 @@ class SAE(nn.Module):
             "model_name": self.model_name,
             "dtype": self.dtype_on_disk,
             "digest": self.digest,
-            "files": [{"name": file.name, "bytes": file.stat().st_size} for file in source.files],
+            "files": self._files,
             "notes": list(source.notes),
         }
 
 
 def digest_files(*files: Path) -> str:
-    """sha256 over the files' names and bytes, read as a stream; the order given does not matter."""
+    """sha256 over the files' names and bytes; the order given does not matter."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda f: f.name):
-        with file.open("rb") as stream:
-            inner = hashlib.file_digest(stream, "sha256").digest()
-        digest.update(os.fsencode(file.name) + b"\0" + inner)
+        digest.update(os.fsencode(file.name) + b"\0" + file_sha256(file))
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from jobs.engine.errors import SAELoadError
+from jobs.engine.saes.text import check_path
 from jobs.engine.saes.weights import PICKLES, Weights, open_weights
 
 MAX_LISTED = 1000
@@ -28,9 +29,7 @@ class Place:
         file = self.path / name
         if not file.is_file():
             raise SAELoadError(f"{file} is missing: the checkpoint is not whole.")
-        real = file.resolve()
-        if not any(real.is_relative_to(root) for root in self._roots()):
-            raise SAELoadError(f"{file} is a link to {real}, outside its folder: copy the file itself there.")
+        check_link(file, self.path)
         return file
 
     @cached_property
@@ -45,12 +44,21 @@ class Place:
         own = name[: -len(self.path.suffix)] if self.is_file else name
         return (own, *reversed(self.path.parts[:-1]))
 
-    def _roots(self) -> Iterator[Path]:
-        """The folder; in a Hugging Face cache also the blobs of the same repository, which its snapshots link to."""
-        yield self.path.resolve()
-        for parent in self.path.parents:
-            if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
-                yield (parent.parent / "blobs").resolve()
+
+def check_link(file: Path, folder: Path) -> None:
+    """Raise SAELoadError where ``file``, in ``folder``, leads out of it by a link."""
+    real = file.resolve()
+    if not any(real.is_relative_to(root) for root in _roots(folder)):
+        raise SAELoadError(f"{file} is a link that leads out of its folder: copy the file itself there.")
+
+
+def _roots(folder: Path) -> Iterator[Path]:
+    """The folder; in a Hugging Face cache also the blobs of the same repository, which its snapshots link to."""
+    yield folder.resolve()
+    for parent in folder.parents:
+        blobs = parent.parent / "blobs"
+        if parent.name == "snapshots" and parent.parent.name.startswith("models--") and not blobs.is_symlink():
+            yield blobs.resolve()
 
 
 def find_place(path: Path) -> Place:
@@ -60,6 +68,7 @@ def find_place(path: Path) -> Place:
     if path.is_file() and path.name == "ae.pt":
         return Place(path.parent)
     if path.is_dir() and len(found := pickles_in(path)) == 1 and found[0].name != "ae.pt":
+        check_link(check_path(found[0]), path)
         return Place(found[0])
     return Place(path)
 

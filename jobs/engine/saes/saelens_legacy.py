@@ -15,7 +15,6 @@ from jobs.engine.saes.text import Config
 from jobs.engine.saes.weights import Weights, open_weights
 
 NAME = "saelens_legacy"
-HINT = "the same of SAELens before version 6"
 
 _ACTIVATIONS = ("relu", "topk", "tanh-relu")
 # Trained on a model whose writing weights were centred, which their configs do not say; SAELens' own table does.
@@ -80,5 +79,3 @@ def _check_scaling(config: Config, weights: Weights) -> None:
             )
     elif config.get("finetuning_scaling_factor", bool, False):
         raise SAELoadError(f"{config.file} sets finetuning_scaling_factor, but {weights.file} holds no scaling_factor.")
-
-

@@ -16,11 +16,10 @@ from jobs.engine.saes.activations import JumpReLU, TopK
 from jobs.engine.saes.base import SAE, Overrides, Site, Source, digest_files
 from jobs.engine.saes.norms import ConstantNorm, LayerNorm, Norm
 from jobs.engine.saes.place import Place
-from jobs.engine.saes.text import Config, clip
+from jobs.engine.saes.text import Config
 from jobs.engine.saes.weights import Weights, finite, open_weights
 
 NAME = "saelens_v6"
-HINT = "a SAELens folder with cfg.json and sae_weights.safetensors"
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _SCALER = "activation_scaler.json"
@@ -162,9 +161,7 @@ def _tensors(recipe: Recipe, config: Config, weights: Weights) -> dict[str, Tens
     return {name: weights.tensor(name, *shapes[name]) for name in names}
 
 
-def _activation(
-    recipe: Recipe, overrides: Overrides, tensors: dict[str, Tensor], file: Path, d_sae: int
-) -> nn.Module:
+def _activation(recipe: Recipe, overrides: Overrides, tensors: dict[str, Tensor], file: Path, d_sae: int) -> nn.Module:
     """Takes out of ``tensors`` what belongs to the activation function, and folds scales into the rest."""
     if recipe.architecture in ("topk", "abstopk"):
         k = overrides.choose_k(recipe.k, d_sae, file)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,35 @@ MAX_NAME_LENGTH = 200
 
 def clip(value: object) -> str:
     """``value`` for an error message, on one line and at most 80 characters long."""
-    try:
-        text = str(value) if isinstance(value, Exception) else repr(value)
-    except RecursionError:
-        text = "something nested deeply"
-    text = " ".join(text.split())
+    text = str(value) if isinstance(value, Exception) else _show(value)
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[:1000].split()))
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _show(value: object, depth: int = 2) -> str:
+    """As repr, but of a bounded length and time, whatever is nested in what."""
+    if isinstance(value, str | bytes):
+        return repr(value[:100])
+    if isinstance(value, list | tuple | dict):
+        return _show_some(value, depth - 1) if depth else "..."
+    if isinstance(value, int) and value.bit_length() > 400:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value) if value is None or isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+def _show_some(value: list[Any] | tuple[Any, ...] | dict[Any, Any], depth: int) -> str:
+    more = ["..."] if len(value) > 5 else []
+    if isinstance(value, dict):
+        pairs = islice(value.items(), 5)
+        return "{" + ", ".join([f"{_show(k, 0)}: {_show(v, depth)}" for k, v in pairs] + more) + "}"
+    return "[" + ", ".join([_show(v, depth) for v in value[:5]] + more) + "]"
+
+
+def check_path(path: Path) -> Path:
+    """``path``, if it can be shown, on one line, and stored."""
+    if not (text := str(path.absolute())).isprintable():
+        raise SAELoadError(f"{clip(text)} has characters in its name that cannot be shown: rename it.")
+    return path
 
 
 class Config:

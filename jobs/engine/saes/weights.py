@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from jobs.engine.errors import SAELoadError
 from jobs.engine.saes.text import clip
+from jobs.engine.saes.zips import zip_entries
 
 PICKLES = (".pt", ".pth")
 MAX_BYTES = 64 << 30  # of a file of weights
 MAX_TENSORS = 1000
+MAX_BITS = 1000  # of a whole number
 MAX_PICKLE_BYTES = 1 << 20  # of a .pt's structure, without its tensors
 MAX_INFLATION = 20  # of a compressed .npz: weights hardly compress
 _FLOATS = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
@@ -47,8 +49,7 @@ class Weights:
         read: Callable[[str], Tensor],
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        if len(infos) > MAX_TENSORS:
-            raise SAELoadError(f"{file} holds {len(infos)} tensors: it is no SAE.")
+        _check_number(file, len(infos))
         self.file, self.infos, self.values, self._read = file, infos, values or {}, read
 
     def __contains__(self, name: str) -> bool:
@@ -67,7 +68,7 @@ class Weights:
         """Of a vector. Sizes come from biases, which unlike matrices have no orientation."""
         shape = self.shape(name)
         if len(shape) != 1 or not shape[0]:
-            raise SAELoadError(f"{self.file} holds {name} as {list(shape)}, where a vector is needed.")
+            raise SAELoadError(f"{self.file} holds {name} as {clip(list(shape))}, where a vector is needed.")
         return shape[0]
 
     def rows(self, name: str) -> int:
@@ -85,7 +86,7 @@ class Weights:
         if (found := self.shape(name)) != shape:
             hint = "it is stored transposed" if found == shape[::-1] else "the tensors do not belong together"
             asked = f"{list(shape)} is needed, by the sizes of the biases"
-            raise SAELoadError(f"{self.file} holds {name} as {list(found)} where {asked}: {hint}.")
+            raise SAELoadError(f"{self.file} holds {name} as {clip(list(found))} where {asked}: {hint}.")
         if self.infos[name].dtype is None:
             raise SAELoadError(f"{self.file} holds {name} as integers; 16, 32 or 64-bit floats are needed.")
         # A copy, for the reader may map the file: weights must not change, or vanish, with it.
@@ -93,12 +94,23 @@ class Weights:
 
     def number(self, name: str) -> float:
         """A single number, stored as a tensor of any kind or as a plain value."""
-        value = self.values.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return _finite_number(float(value), name, self.file)
-        if math.prod(shape := self.shape(name)) != 1:
-            raise SAELoadError(f"{self.file} holds {name} as {list(shape)}, where a single number is needed.")
-        return _finite_number(float(self._read(name).reshape(()).item()), name, self.file)
+        if name in self.values:
+            value = self.values[name]
+        elif math.prod(shape := self.shape(name)) == 1:
+            value = self._read(name).reshape(()).item()
+        else:
+            raise SAELoadError(f"{self.file} holds {name} as {clip(list(shape))}, where a single number is needed.")
+        if type(value) not in (int, float) or (type(value) is int and value.bit_length() > MAX_BITS):
+            raise SAELoadError(f"{self.file} holds {name} as {clip(value)}, where a single number is needed.")
+        return _finite_number(float(value), name, self.file)
+
+    def integers(self, name: str) -> list[int]:
+        """A vector of at most MAX_TENSORS whole numbers."""
+        few = self.length(name) <= MAX_TENSORS and self.infos[name].dtype is None
+        numbers = self._read(name).tolist() if few else []
+        if not few or not all(type(number) is int for number in numbers):
+            raise SAELoadError(f"{self.file} holds {name} as something other than a few whole numbers.")
+        return [int(number) for number in numbers]
 
     def only(self, *names: str, optional: tuple[str, ...] = ()) -> None:
         """Raise SAELoadError where one of ``names`` is missing, or anything else but ``optional`` is there."""
@@ -110,7 +122,7 @@ class Weights:
     def _matrix(self, name: str) -> tuple[int, int]:
         shape = self.shape(name)
         if len(shape) != 2 or 0 in shape:
-            raise SAELoadError(f"{self.file} holds {name} as {list(shape)}, where a matrix is needed.")
+            raise SAELoadError(f"{self.file} holds {name} as {clip(list(shape))}, where a matrix is needed.")
         return shape[0], shape[1]
 
 
@@ -123,6 +135,11 @@ def open_weights(file: Path) -> Weights:
     if file.suffix == ".npz":
         return _open_npz(file)
     return _open_pickle(file)
+
+
+def _check_number(file: Path, tensors: int) -> None:
+    if tensors > MAX_TENSORS:
+        raise SAELoadError(f"{file} holds {tensors} tensors: it is no SAE.")
 
 
 def finite(tensor: Tensor, what: str) -> Tensor:
@@ -143,15 +160,20 @@ def _open_safetensors(file: Path) -> Weights:
     """The reader checks the header against the size of the file, and the shapes against the header."""
     try:
         with safe_open(file, framework="pt") as weights:
-            slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+            names = weights.keys()
+            _check_number(file, len(names))
+            slices = {name: weights.get_slice(name) for name in names}
             infos = {n: Info(tuple(s.get_shape()), _SAFETENSORS.get(s.get_dtype())) for n, s in slices.items()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise SAELoadError(f"{file} is not a whole safetensors file ({clip(error)}): download it again.") from error
 
     def read(name: str) -> Tensor:
-        with safe_open(file, framework="pt") as weights:
-            tensor: Tensor = weights.get_tensor(name)
-            return tensor
+        try:
+            with safe_open(file, framework="pt") as weights:
+                tensor: Tensor = weights.get_tensor(name)
+                return tensor
+        except (SafetensorError, OSError, ValueError, AttributeError) as error:
+            raise SAELoadError(f"{file} holds {clip(name)} as what cannot be read ({clip(error)}).") from error
 
     return Weights(file, infos, read)
 
@@ -170,41 +192,55 @@ def _open_pickle(file: Path) -> Weights:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise SAELoadError(f"{file} holds no state dict but a {type(found).__name__}: save the SAE's state dict.")
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    _check_number(file, len(tensors))
     for name, tensor in tensors.items():
-        # Strides of a stored view could name one number a million times over.
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > file.stat().st_size:
+        if not _is_plain(tensor, file.stat().st_size):
             raise SAELoadError(f"{file} holds {clip(name)} as something other than a plain tensor.")
     infos = {n: Info(tuple(t.shape), t.dtype if t.dtype in _FLOATS else None) for n, t in tensors.items()}
-    return Weights(file, infos, tensors.__getitem__, {n: v for n, v in found.items() if n not in tensors})
+    values = {name: value for name, value in found.items() if name not in tensors}
+    return Weights(file, infos, lambda name: tensors[name].detach(), values)
+
+
+def _is_plain(tensor: Tensor, file_size: int) -> bool:
+    """Whether its numbers are in the file, each once: strides of a stored view can name one of them a million times."""
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.numel() * tensor.element_size() <= file_size
 
 
 def _check_torch_zip(file: Path) -> None:
     """torch's own format is a zip file without compression: whatever is read from it has at most its size."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        entries = zip_entries(file)
+    except ValueError as error:
         raise SAELoadError(
             f"{file} is not a whole torch file ({clip(error)}): download it again, or save it with a torch of today."
         ) from error
-    structure = sum(e.file_size for e in entries if e.filename.endswith("data.pkl"))
+    structure = sum(e.file_size for e in entries if "/data/" not in e.filename)
     if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or structure > MAX_PICKLE_BYTES:
         raise SAELoadError(f"{file} is not laid out as torch writes its files: it is not opened.")
 
 
 def _open_npz(file: Path) -> Weights:
     try:
+        entries = zip_entries(file)
+        _check_number(file, len(entries))
+        _check_inflation(file, entries)
         with zipfile.ZipFile(file) as archive:
-            _check_inflation(file, archive.infolist())
-            infos = {e.filename.removesuffix(".npy"): _npy_info(file, archive, e) for e in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, SyntaxError) as error:
+            infos = {e.filename.removesuffix(".npy"): _npy_info(file, archive, e) for e in entries}
+    except SAELoadError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds over a damaged file
         raise SAELoadError(f"{file} is not a whole npz file ({clip(error)}): download it again.") from error
 
     def read(name: str) -> Tensor:
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return torch.from_numpy(np.ascontiguousarray(arrays[name]))
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, TypeError) as error:
+                array = np.ascontiguousarray(arrays[name])
+                return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False)).reshape(
+                    infos[name].shape
+                )
+        except Exception as error:
             raise SAELoadError(f"{file} is not a whole npz file ({clip(error)}): download it again.") from error
 
     return Weights(file, infos, read)

@@ -278,7 +278,7 @@ def test_refuses_a_header_longer_than_the_file(tmp_path: Path) -> None:
 def test_refuses_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SAELoadError, match="does not exist"):
         load_sae(tmp_path / "absent")
-    with pytest.raises(SAELoadError, match=r"no SAE checkpoint .* SAELens folder"):
+    with pytest.raises(SAELoadError, match=r"no SAE checkpoint .* saelens_v6"):
         load_sae(tmp_path)
     with pytest.raises(SAELoadError, match="cannot be read: File name too long"):
         load_sae(tmp_path / ("x" * 5000))
