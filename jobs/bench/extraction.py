@@ -149,6 +149,8 @@ def _finish(subject: Subject, contexts: list[Context], state: State, seconds: fl
         model=model,
         sae=sae,
         sae_source=str(sae.source.path),
+        point=subject.capture.point,
+        point_out=subject.capture.point_out,
         corpus=CorpusFacts(digest="bench", n_documents=len(contexts), n_bytes=0),
         corpus_source="bench",
         contexts=contexts,  # type: ignore[arg-type]  # read by number, as a TokenisedCorpus is

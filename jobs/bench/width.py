@@ -105,7 +105,7 @@ def _codes(width: int, number: int, device: str) -> Codes:
 def _weights(widths: tuple[int, ...], device: str) -> dict[str, list[float]]:
     """Seconds for what follows from the weights alone, which every SAE pays once."""
     unembedding = torch.randn(VOCABULARY, D_MODEL, device=device)
-    model: Any = SimpleNamespace(final_norm=nn.RMSNorm(D_MODEL).to(device), unembedding=unembedding)
+    model: Any = SimpleNamespace(final_norm=nn.RMSNorm(D_MODEL).to(device), unembedding=unembedding, d_model=D_MODEL)
     works: dict[str, Callable[[SAE], object]] = {
         "logit effects": lambda sae: list(decoder.logit_effects(model, sae)),
         "neighbours": lambda sae: list(decoder.neighbours(sae)),

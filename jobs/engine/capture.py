@@ -1,30 +1,27 @@
-"""Read the activations at one hook point, and stop the forward pass there."""
+"""Read the activations at a hook point, or at the two of a transcoder, and stop the forward pass there."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from jobs.engine import experts as mixture
 from jobs.engine.corpus import Context
 from jobs.engine.errors import SettingsError
 from jobs.engine.model import LoadedModel
+from jobs.engine.points import Place, Point, is_choice, recording, resolve, run, some_tokens
+from jobs.engine.saes import SAE
 
 SINK_RATIO = 10.0
 SINK_SAMPLE = 8  # contexts whose median norm sets the sink threshold
 
 
-class _HookReached(Exception):
-    """Raised inside the forward pass once the activations are in hand: later layers need not run."""
-
-
 @dataclass(frozen=True)
 class Batch:
-    """Contexts run together. ``x``: activations [contexts, length, d] float32; ``mask``: True where they count."""
+    """Contexts run together. ``x``: activations [contexts, length, d_in] float32; ``mask``: True where they count."""
 
     contexts: Sequence[Context]
     token_ids: Tensor  # [contexts, length] int64, padded on the right
@@ -33,6 +30,14 @@ class Batch:
     mask: Tensor  # neither special, nor padding, nor a sink
     n_special: int
     n_sinks: int
+    written: Tensor | None = None  # at a transcoder's output point, [contexts, length, d_out] float32
+    mean: Tensor | None = None  # what centring took off y, [contexts, length, 1]
+    experts: Tensor | None = None  # that the router chose, [contexts, length, k] int64
+
+    @property
+    def y(self) -> Tensor:
+        """What the SAE should give: x itself, but for a transcoder. float32 [contexts, length, d_out]."""
+        return self.x if self.written is None else self.written
 
 
 class Capture:
@@ -42,19 +47,38 @@ class Capture:
     ten times the median norm, by ``sink_threshold``. The threshold is set once per run from the first contexts of
     the corpus, so it depends on neither batch size nor shards. The first ``skip_first`` positions of every context
     count as sinks, too: many models park attention there, whatever the token.
+
+    A transcoder's y is read at ``hook_out`` of ``layer_out`` (``layer``, unless given) in the same pass. ``centred``:
+    the mean over the last dimension is taken off x, and off y unless it is a transcoder's. ``experts``: the router's
+    choices are read, too, that of ``router_layer``: the last that chooses before the pass ends, so the block's own for
+    what comes behind its router. None where there is no such router. Raises SettingsError, one sentence.
     """
 
-    def __init__(self, model: LoadedModel, hook: str, layer: int, skip_first: int = 0) -> None:
-        if not 0 <= layer < model.n_layers:
-            raise SettingsError(
-                f"Layer {layer} does not exist in {model.name}: it has {model.n_layers} layers, "
-                f"0 to {model.n_layers - 1}."
-            )
-        try:
-            self._module, self._side = model.engine.resolve_point(hook, layer)
-        except Exception as error:  # interp-engine raises many kinds; each says why in words
-            raise SettingsError(f"The hook point {hook} of layer {layer} is not in {model.name}: {error}") from error
-        self.model, self.hook, self.layer, self.skip_first = model, hook, layer, skip_first
+    def __init__(
+        self,
+        model: LoadedModel,
+        hook: str,
+        layer: int,
+        skip_first: int = 0,
+        *,
+        hook_out: str | None = None,
+        layer_out: int | None = None,
+        centred: bool = False,
+        experts: bool = False,
+    ) -> None:
+        self.point = resolve(model, hook, layer)
+        self.point_out: Point | None = None
+        if hook_out is not None:
+            self.point_out = resolve(model, hook_out, layer if layer_out is None else layer_out)
+        self.model, self.hook, self.layer, self.skip_first = model, self.point.hook, layer, skip_first
+        self.centred = centred
+        self._places = [point.place for point in (self.point, self.point_out) if point]
+        self._check_order()
+        self.router_layer: int | None = None
+        self._router: Place | None = None
+        self.n_experts = self.per_token = 0
+        if experts:
+            self._find_router()
         self.sink_threshold = float("inf")
         self._special = torch.tensor(sorted(model.special_ids), dtype=torch.long, device=model.device)
 
@@ -79,46 +103,84 @@ class Capture:
         token_ids = token_ids.to(self.model.device)
         lengths = lengths.to(self.model.device)
         real = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
-        x = self._forward(token_ids)
+        x, written, chosen = self._forward(token_ids)
+        mean = x.mean(-1, keepdim=True) if self.centred else None
+        x = x if mean is None else x - mean
         special = torch.isin(token_ids, self._special) & real
         sinks = x.norm(dim=-1) > self.sink_threshold
         sinks[:, : self.skip_first] = True
         sinks &= real & ~special
-        mask = real & ~special & ~sinks
-        return Batch(contexts, token_ids, lengths, x, mask, int(special.sum()), int(sinks.sum()))
+        return Batch(
+            contexts,
+            token_ids,
+            lengths,
+            x,
+            mask=real & ~special & ~sinks,
+            n_special=int(special.sum()),
+            n_sinks=int(sinks.sum()),
+            written=written,
+            mean=mean if written is None else None,
+            experts=chosen,
+        )
 
-    def _forward(self, token_ids: Tensor) -> Tensor:
-        # No attention mask: under causal attention no token sees the padding to its right.
-        with _recording(self._module, self._side) as record, suppress(_HookReached):
-            self.model.engine.arch.trunk(input_ids=token_ids, use_cache=False)
-        if not record or record[0].shape != (*token_ids.shape, self.model.d_model):
-            found = f"gives {list(record[0].shape)}" if record else "is never reached"
-            raise SettingsError(f"The hook point {self.hook} of layer {self.layer} {found}: it carries no activations.")
-        return record[0].float()
+    def _forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """x; y of a transcoder; the experts chosen."""
+        record = self._record(token_ids, [self._router] if self._router else [])
+        shape = tuple(token_ids.shape)
+        points = [point for point in (self.point, self.point_out) if point]
+        for number, point in enumerate(points):
+            if number not in record:
+                raise SettingsError(f"{point} is never reached: it carries no activations.")
+        found = [point.read(record[number], shape) for number, point in enumerate(points)]
+        chosen = record[len(points)].reshape(*shape, -1).long() if self._router else None
+        return found[0], found[1] if self.point_out else None, chosen
+
+    @torch.inference_mode()
+    def _record(self, token_ids: Tensor, routers: Sequence[Place]) -> dict[int, Tensor]:
+        with recording(self._places, routers) as record:
+            run(self.model, token_ids)
+        return record
+
+    def _check_order(self) -> None:
+        """Raise SettingsError where the output point comes before the input."""
+        if self.point_out and next(iter(self._record(some_tokens(self.model), []))) != 0:
+            raise SettingsError(
+                f"The transcoder would write {self.point_out.hook} of layer {self.point_out.layer}, which "
+                f"{self.model.name} computes before the {self.point.hook} of layer {self.layer} that it reads."
+            )
+
+    def _find_router(self) -> None:
+        """Take the router that chooses last before the pass ends."""
+        places = mixture.routers(self.model)
+        record = self._record(some_tokens(self.model), list(places.values())) if places else {}
+        for number, (layer, place) in enumerate(places.items(), len(self._places)):
+            if is_choice(found := record.get(number)):
+                self.router_layer, self._router = layer, place
+                self.n_experts, self.per_token = mixture.n_experts(self.model), found.shape[-1]
 
 
-@contextmanager
-def _recording(module: nn.Module, side: str) -> Iterator[list[Tensor]]:
-    """Collect what goes into or comes out of ``module``, and end the forward pass right there."""
-    record: list[Tensor] = []
+def capture_of(
+    model: LoadedModel, sae: SAE, hook: str, layer: int, skip_first: int = 0, *, experts: bool = False
+) -> Capture:
+    """The Capture of what ``sae`` reads, and writes if it is a transcoder, with its input at ``hook`` of ``layer``."""
+    if sae.is_transcoder and sae.hook_out is None:
+        raise SettingsError(f"{sae.source.path} is a {sae.architecture} whose files do not say what it writes.")
+    layer_out = moved_layer(sae, layer) if sae.hook_out else None
+    return Capture(
+        model,
+        hook,
+        layer,
+        skip_first,
+        hook_out=sae.hook_out,
+        layer_out=layer_out,
+        centred=sae.centred,
+        experts=experts,
+    )
 
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        record.append(args[0] if args else kwargs["hidden_states"])
-        raise _HookReached
 
-    def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        # Layers return a tensor or a tuple that starts with it, by architecture and transformers version.
-        record.append(output[0] if isinstance(output, tuple) else output)
-        raise _HookReached
-
-    if side == "input":
-        handle = module.register_forward_pre_hook(before, with_kwargs=True)
-    else:
-        handle = module.register_forward_hook(after)
-    try:
-        yield record
-    finally:
-        handle.remove()
+def moved_layer(sae: SAE, layer: int) -> int:
+    """The layer that a transcoder writes when it reads ``layer``: as far away as its files have it."""
+    return layer + (0 if sae.layer_out is None or sae.layer is None else sae.layer_out - sae.layer)
 
 
 def _pad(rows: Sequence[NDArray[np.int32]], length: int) -> NDArray[np.int64]:

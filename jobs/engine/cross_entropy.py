@@ -16,12 +16,14 @@ from torch.nn import functional
 from jobs.engine.capture import Batch, Capture
 from jobs.engine.corpus import Context
 from jobs.engine.model import LoadedModel
+from jobs.engine.points import Point
 from jobs.engine.saes import SAE
 
 MAX_CELLS = 1 << 23  # of a chunk of logits: 32 MiB of float32
 ONE_IN = 512
 FEWEST = 4
-Point = tuple[nn.Module, str]
+# Inputs of modules by which all of the activations go on: those of the two output projections.
+PASSED_ON = ("z", "mlp_act")
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,14 @@ def sample_size(n_contexts: int) -> int:
 def cross_entropy(capture: Capture, sae: SAE, contexts: Sequence[Context]) -> CrossEntropy | None:
     """Run ``contexts`` through the whole model three ways: as it is, reconstructed, and with zeros at the hook point.
 
+    A transcoder's hook point is the one that it writes. The mean that centring takes off stays as it is in all three.
     Tokens that ``capture`` masks keep their activations in all three. Every next token that is real and not special
     is a prediction. None where the hook point cannot be replaced, and where there is nothing to predict.
 
     "Loss recovered": Bricken et al. 2023, Towards Monosemanticity; Rajamanoharan et al. 2024, arXiv 2404.16014.
     """
-    point = _point(capture)
-    if point is None:
+    point = capture.point_out or capture.point
+    if not _is_passed_on(capture, point):
         return None
     rows = [_sums(capture, sae, context, point) for context in contexts]
     sums = np.array([row for row in rows if row[0]]).reshape(-1, 6)
@@ -94,14 +97,12 @@ def cross_entropy(capture: Capture, sae: SAE, contexts: Sequence[Context]) -> Cr
     )
 
 
-def _point(capture: Capture) -> Point | None:
-    """The module and its side, "input" or "output", by which the activations reach all that reads them.
+def _is_passed_on(capture: Capture, point: Point) -> bool:
+    """Whether it is by this module that the activations reach all that reads them.
 
-    None for the input of a norm or of an MLP: the residual stream runs past these.
+    Not so at the input of a norm or of an MLP: the residual stream runs past these.
     """
-    model: LoadedModel = capture.model
-    module, side = model.engine.resolve_point(capture.hook, capture.layer)
-    return (module, side) if side == "output" or module is model.arch.block(capture.layer) else None
+    return point.side == "output" or point.hook in PASSED_ON or point.module is capture.model.arch.block(point.layer)
 
 
 def _delta_error(sums: NDArray[np.float64]) -> float | None:
@@ -132,12 +133,12 @@ def _sums(capture: Capture, sae: SAE, context: Context, point: Point) -> list[fl
 
 
 def _versions(batch: Batch, sae: SAE) -> Tensor:
-    """[3, length, d]: one context's activations as they are, reconstructed, and zero where they count."""
-    reconstructed, ablated = batch.x[0].clone(), batch.x[0].clone()
-    x = batch.x[batch.mask]
-    reconstructed[batch.mask[0]] = sae(x)
+    """[3, length, d_out]: one context's activations as they are, reconstructed, and zero where they count."""
+    reconstructed, ablated = batch.y[0].clone(), batch.y[0].clone()
+    reconstructed[batch.mask[0]] = sae(batch.x[batch.mask])
     ablated[batch.mask[0]] = 0
-    return torch.stack([batch.x[0], reconstructed, ablated])
+    versions = torch.stack([batch.y[0], reconstructed, ablated])
+    return versions if batch.mean is None else versions + batch.mean
 
 
 def _hidden(model: LoadedModel, point: Point, versions: Tensor, token_ids: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ def _hidden(model: LoadedModel, point: Point, versions: Tensor, token_ids: Tenso
     Whatever later layers keep from before is the same for all three and broadcasts. A few architectures shape it by
     the number of rows (ALiBi): there, three rows run from the start.
     """
-    with _replacing(*point, versions):
+    with _replacing(*point.place, versions if point.scale == 1 else versions / point.scale):
         try:
             output = model.arch.trunk(input_ids=token_ids, use_cache=False)
         except (RuntimeError, ValueError):
@@ -166,15 +167,19 @@ def _log_probabilities(model: LoadedModel, hidden: Tensor) -> Tensor:
 def _replacing(module: nn.Module, side: str, versions: Tensor) -> Iterator[None]:
     """Put ``versions`` in the place of what goes into or comes out of ``module``."""
 
+    def instead(old: Tensor) -> Tensor:
+        # Inside a mixture of experts the tokens of all rows come in one: that fails unless three run from the start.
+        return (versions if old.dim() == versions.dim() else versions.reshape(old.shape)).to(old.dtype)
+
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
-            return (versions.to(args[0].dtype), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": versions.to(kwargs["hidden_states"].dtype)}
+            return (instead(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": instead(kwargs["hidden_states"])}
 
     def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if isinstance(output, tuple):
-            return (versions.to(output[0].dtype), *output[1:])
-        return versions.to(output.dtype)
+            return (instead(output[0]), *output[1:])
+        return instead(output)
 
     if side == "input":
         handle = module.register_forward_pre_hook(before, with_kwargs=True)

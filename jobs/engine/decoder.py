@@ -1,16 +1,20 @@
 """What follows from an SAE's weights alone: logit effects, neighbours, norms."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from jobs.engine.model import LoadedModel
+from jobs.engine.points import Point, centres, epsilon
 from jobs.engine.saes import SAE
 
 MAX_CELLS = 1 << 25  # of a chunk of logits or similarities: 128 MiB of float32
+IN_THE_STREAM = ("embeddings", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,24 @@ class RankedChunk:
 
 
 @torch.inference_mode()
-def logit_effects(model: LoadedModel, sae: SAE, n: int = 10) -> Iterator[RankedChunk]:
+def logit_effects(model: LoadedModel, sae: SAE, point_out: Point | None = None, n: int = 10) -> Iterator[RankedChunk]:
     """The tokens whose logits one unit of each feature raises most, and lowers most (lists 0 and 1).
 
-    The direct path: W_dec[i] through the final norm's gain (and its centring, if it is a LayerNorm) and the
-    unembedding. The norm's division by the size of the residual stream depends on the text and is left out, so values
-    compare within a model, not across models (the logit lens; nostalgebraist 2020, Elhage et al. 2021).
+    ``point_out``: where the SAE's output belongs, the residual stream unless given. Where no linear map leads from
+    there to the residual stream (``into_the_stream``), no effect is known: ids -1, values 0.
+    The direct path: W_dec[i], in the stream's units, through the final norm's gain (and its centring, if it is a
+    LayerNorm) and the unembedding. The norm's division by the size of the residual stream depends on the text and is
+    left out, so values compare within a model, not across models (the logit lens; nostalgebraist 2020, Elhage et al.
+    2021).
     Costs 2 F V d operations; of the [F, V] logits only MAX_CELLS are there at a time.
     """
-    directions = through_norm(model.final_norm, sae.W_dec)
+    written = into_the_stream(model, sae.W_dec, point_out)
     unembedding = model.unembedding.float()
     n = min(n, len(unembedding))
+    if written is None:
+        yield RankedChunk(0, torch.full((sae.d_sae, 2, n), -1), torch.zeros(sae.d_sae, 2, n))
+        return
+    directions = through_norm(model.final_norm, written)
     for start, logits in _products(directions, unembedding):
         ids = torch.stack([best(logits, n), best(logits, n, largest=False)], dim=1)
         values = logits[:, None].expand(-1, 2, -1).gather(-1, ids)
@@ -66,8 +77,37 @@ def decoder_norms(sae: SAE) -> Tensor:
 
 @torch.inference_mode()
 def encoder_decoder_cosine(sae: SAE) -> Tensor:
-    """Cosine of each feature's encoder column and decoder row, float32 [F]."""
+    """Cosine of each feature's encoder column and decoder row, float32 [F]; 0 where their widths differ."""
+    if sae.d_in != sae.d_out:
+        return torch.zeros(sae.d_sae)
     return functional.cosine_similarity(sae.W_enc.T, sae.W_dec, dim=-1).cpu()
+
+
+def into_the_stream(model: LoadedModel, directions: Tensor, point: Point | None) -> Tensor | None:
+    """``directions`` [F, width of ``point``] as what they add to the residual stream, [F, d_model].
+
+    Those at "z" and "mlp_act" go through the output projection, without its bias, and through the gain of the norm
+    that some models put behind the sublayer, as in ``through_norm``. Those in the stream stay as they are. None at
+    any other point.
+    """
+    hook = "resid_post" if point is None else point.hook
+    written: Tensor | None = directions if hook in IN_THE_STREAM else None
+    if point is not None and hook in ("z", "mlp_act"):
+        weight = _weight(point.module)
+        if weight is not None and weight.shape == (model.d_model, directions.shape[-1]):
+            attention, mlp = model.arch.quirks.residual_multipliers
+            written = directions @ weight.float().T * (attention if hook == "z" else mlp)
+            norm = (model.arch.post_attn_norm if hook == "z" else model.arch.post_mlp_norm)(point.layer)
+            written = written if norm is None else through_norm(norm, written)
+    return written if written is not None and written.shape[-1] == model.d_model else None
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """Of a linear map, [outputs, inputs]."""
+    if isinstance(module, Conv1D):
+        transposed: Tensor = module.weight.T
+        return transposed
+    return module.weight if isinstance(module, nn.Linear) else None
 
 
 def through_norm(norm: nn.Module, directions: Tensor) -> Tensor:
@@ -76,18 +116,13 @@ def through_norm(norm: nn.Module, directions: Tensor) -> Tensor:
     Norms keep their gain as w or as 1 + w, and centre or not, by architecture: what ``norm`` does to probes tells. The
     probe of +1 and -1 has mean 0 (for even d) and size 1, and the half difference of both its signs drops a bias.
     """
+    in_float = copy.deepcopy(norm).float()  # a LayerNorm in 16 bits takes nothing else
     probe = torch.ones(1, directions.shape[-1], device=directions.device)
     probe[:, 1::2] = -1
-    there, back, shifted = (norm(x).float() for x in (probe, -probe, probe + 3))
-    centres = bool((shifted - there).abs().max() < 0.1 * there.abs().max())
-    gain: Tensor = (there - back) / 2 * probe * (1 + _epsilon(norm)) ** 0.5
-    if centres:
+    gain: Tensor = (in_float(probe) - in_float(-probe)) / 2 * probe * (1 + epsilon(norm)) ** 0.5
+    if centres(norm, directions.shape[-1], directions.device):
         directions = directions - directions.mean(-1, keepdim=True)
     return directions * gain
-
-
-def _epsilon(norm: nn.Module) -> float:
-    return float(getattr(norm, "variance_epsilon", None) or getattr(norm, "eps", None) or 0.0)
 
 
 def best(scores: Tensor, n: int, *, largest: bool = True) -> Tensor:

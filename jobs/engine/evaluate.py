@@ -28,7 +28,7 @@ def evaluate(capture: Capture, sae: SAE, contexts: Sequence[Context], batch: int
         x = run.x[run.mask]
         with torch.inference_mode():
             acts = sae.encode(x)
-            sums.update(x, sae.decode(acts, x), int((acts != 0).sum()))
+            sums.update(run.y[run.mask], sae.decode(acts, x), int((acts != 0).sum()))
         fired |= (acts != 0).any(0).cpu()
         done += len(run.contexts)
         yield done

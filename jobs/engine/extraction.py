@@ -18,7 +18,6 @@ MAX_CONTEXT = (1 << 15) - 1  # positions are kept in 16 bits, with a sign
 MAX_CELLS = 1 << 23  # (context, feature) pairs of a batch
 GROUP = 16  # batches' worth of contexts that are sorted by length together
 NEAR_PER_TOKEN = 4
-HOOKS = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,20 @@ def plan_batches(lengths: NDArray[np.int64], settings: ExtractionSettings, d_sae
 def check_fit(sae: SAE, capture: Capture, context: int) -> None:
     """Raise SettingsError where this SAE cannot read what ``capture`` gives, or the model no window so long."""
     model, path = capture.model, sae.source.path
-    if capture.hook not in HOOKS:
-        raise SettingsError(f"The hook point {capture.hook} is not extracted so far; these are: {', '.join(HOOKS)}.")
     if model.max_context is not None and context > model.max_context:
         raise SettingsError(
             f"A context of {context} tokens is too long: {model.name} reads {model.max_context} at most."
         )
-    if sae.d_in != model.d_model:
-        raise SettingsError(
-            f"The SAE {path} reads vectors of width {sae.d_in} (d_in), but {model.name} has width {model.d_model}: "
-            "it was trained on another model."
-        )
-    if sae.architecture.endswith("transcoder"):
-        raise SettingsError(f"The SAE {path} is a {sae.architecture}; extraction reads autoencoders so far.")
+    if sae.is_transcoder and capture.point_out is None:
+        raise SettingsError(f"The SAE {path} is a transcoder, but nothing says at which hook point it writes.")
+    read, written = capture.point, capture.point_out or capture.point
+    sides = ("reads", "d_in", sae.d_in, read), ("writes", "d_out", sae.d_out, written)
+    for verb, name, width, point in sides:
+        if width != point.width:
+            raise SettingsError(
+                f"The SAE {path} {verb} vectors of width {width} ({name}), but {model.name} has width {point.width} "
+                f"at {point.hook} of layer {point.layer}: it was trained on another model or hook point."
+            )
     if sae.architecture == "abstopk":
         raise SettingsError(f"The SAE {path} is abstopk; extraction does not count negative activations so far.")
 
@@ -110,7 +110,7 @@ def extract(
     Raises SettingsError where SAE and model do not fit, and torch.OutOfMemoryError where not even one context fits.
     """
     check_fit(sae, capture, settings.context)
-    state = State.empty(sae.d_sae, sae.d_out, settings, len(contexts), capture.model.device)
+    state = State.empty(sae.d_sae, sae.d_out, settings, len(contexts), capture.model.device, capture.n_experts)
     n_contexts = n_tokens = 0
     limit: int | None = None
     for number, members in enumerate(batches, 1):

@@ -14,6 +14,7 @@ from jobs.engine import hashing
 from jobs.engine.capture import Batch
 from jobs.engine.codes import Codes
 from jobs.engine.errors import DamagedState
+from jobs.engine.experts import ExpertSums
 from jobs.engine.firings import Pairs, Places, near_misses
 from jobs.engine.pool import Pool
 from jobs.engine.quality import QualitySums
@@ -70,21 +71,38 @@ class Table:
 class State:
     """Mergeable: counts and sums add up as integers, rows reduce. Size depends on the number of features alone.
 
+    ``experts`` is there where a router's choices are read, and counts which experts the features go with.
     Two states of the same contexts hold the same bytes, however the contexts were cut, ordered and merged.
     """
 
-    def __init__(self, quality: QualitySums, sums: FeatureSums, fired: Table, near: Table, pool: Pool) -> None:
+    def __init__(
+        self,
+        quality: QualitySums,
+        sums: FeatureSums,
+        fired: Table,
+        near: Table,
+        pool: Pool,
+        experts: ExpertSums | None = None,
+    ) -> None:
         self.quality, self.sums, self.fired, self.near, self.pool = quality, sums, fired, near, pool
+        self.experts = experts
         self.counts = torch.zeros(len(COUNTS), dtype=torch.int64)
 
     @classmethod
     def empty(
-        cls, d_sae: int, d: int, settings: "ExtractionSettings", n_contexts: int, device: torch.device | str = "cpu"
+        cls,
+        d_sae: int,
+        d: int,
+        settings: "ExtractionSettings",
+        n_contexts: int,
+        device: torch.device | str = "cpu",
+        n_experts: int = 0,
     ) -> Self:
-        """The state of no contexts. ``n_contexts`` is the whole corpus's: the pool is drawn from it."""
+        """The state of no contexts. ``n_contexts`` is the whole corpus's: the pool is drawn from it. ``d``: d_out."""
         fired = Table(Rows.empty(device), settings.top, settings.reservoir, d_sae)
         near = Table(Rows.empty(device), N_NEAR, 0, d_sae)
-        return cls(QualitySums(d), FeatureSums(d_sae, device), fired, near, Pool.of(n_contexts, settings.seed))
+        experts = ExpertSums(d_sae, n_experts, device) if n_experts else None
+        return cls(QualitySums(d), FeatureSums(d_sae, device), fired, near, Pool.of(n_contexts, settings.seed), experts)
 
     @property
     def d_sae(self) -> int:
@@ -95,8 +113,10 @@ class State:
         return self.fired.rows
 
     def update(self, batch: Batch, codes: Codes, reconstruction: Tensor, seed: int) -> None:
-        """Add a batch: ``codes`` and ``reconstruction`` [n, d] of its unmasked tokens."""
-        self.quality.update(batch.x[batch.mask], reconstruction, len(codes.firings))
+        """Add a batch: ``codes`` and ``reconstruction`` [n, d_out] of its unmasked tokens."""
+        self.quality.update(batch.y[batch.mask], reconstruction, len(codes.firings))
+        if self.experts is not None and batch.experts is not None:
+            self.experts.update(batch.experts[batch.mask], codes.firings.token, codes.firings.feature)
         numbers = torch.tensor([c.number for c in batch.contexts], device=batch.mask.device)
         keys = hashing.keys(batch.token_ids, batch.lengths)
         context, position = batch.mask.nonzero(as_tuple=True)
@@ -114,6 +134,8 @@ class State:
         """Take in the state of other contexts of the same corpus."""
         self.quality.merge(other.quality)
         self.sums.merge(other.sums)
+        if self.experts is not None and other.experts is not None:
+            self.experts.merge(other.experts)
         self.counts += other.counts
         self.fired.merge(other.fired)
         self.near.merge(other.near)
@@ -122,6 +144,7 @@ class State:
     def arrays(self) -> dict[str, Tensor]:
         """Everything, as named tensors on the CPU; the same contexts always give the same bytes."""
         arrays = self.quality.arrays() | self.sums.arrays() | self.pool.arrays() | {"counts": self.counts}
+        arrays |= self.experts.arrays() if self.experts is not None else {}
         for name, table in (("fired", self.fired), ("near", self.near)):
             rows = table.rows.to("cpu")
             arrays |= {f"{name}.{f.name}": getattr(rows, f.name) for f in fields(Rows)}
@@ -133,7 +156,8 @@ class State:
         fired, near = (Rows(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(Rows)}) for name in ("fired", "near"))
         quality, sums = QualitySums.from_arrays(arrays), FeatureSums.from_arrays(arrays)
         tables = Table(fired, top, reservoir, d_sae), Table(near, N_NEAR, 0, d_sae)
-        state = cls(quality, sums, *tables, Pool.from_arrays(arrays))
+        experts = ExpertSums.from_arrays(arrays) if "experts.together" in arrays else None
+        state = cls(quality, sums, *tables, Pool.from_arrays(arrays), experts)
         state.counts = arrays["counts"].clone()
         return state
 

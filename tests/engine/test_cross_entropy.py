@@ -24,6 +24,8 @@ from jobs.engine.corpus import Context
 from jobs.engine.cross_entropy import CrossEntropy, cross_entropy, sample_size
 from jobs.engine.model import LoadedModel, load_model
 from jobs.engine.saes import SAE, load_sae
+from tests.engine import tiny
+from tests.engine.families import FAMILIES, load
 
 LENGTH = 24
 
@@ -62,20 +64,35 @@ def put(place: nn.Module, side: str, change: Any) -> Iterator[None]:
 def brute_force(
     folder: Path, hook: str, layer: int, sae: SAE, contexts: list[Context], capture: Capture
 ) -> list[float]:
-    """Losses and divergences of every prediction, one version and one position at a time: their means."""
+    """Losses and divergences of every prediction, one version and one position at a time: their means.
+
+    ``hook`` "transcoder" reads what the MLP reads and writes what it gives.
+    """
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     special = set(AutoTokenizer.from_pretrained(folder).all_special_ids)
     block = model.model.layers[layer]
-    place, side = {"resid_post": (block, "o"), "resid_pre": (block, "input"), "mlp_out": (block.mlp, "o")}[hook]
+    place, side = {
+        "resid_post": (block, "o"),
+        "resid_pre": (block, "input"),
+        "mlp_out": (block.mlp, "o"),
+        "transcoder": (block.mlp, "o"),
+        "z": (block.self_attn.o_proj, "input"),
+        "mlp_act": (block.mlp.down_proj, "input"),
+        "embeddings": (model.model.embed_tokens, "o"),
+    }[hook]
     found = []
+    block.mlp.register_forward_pre_hook(lambda m, args: read.append(args[0]))
+    read: list[Tensor] = []
     for context in contexts:
         ids = torch.from_numpy(context.token_ids.astype(np.int64))
 
-        def replaced(x: Tensor, ids: Tensor = ids, *, keep: bool) -> Tensor:
-            y = x.clone()
+        def replaced(old: Tensor, ids: Tensor = ids, *, keep: bool) -> Tensor:
+            y, x = old.clone(), read[-1] if hook == "transcoder" else old
             for at, token in enumerate(ids.tolist()):
-                if token not in special and at >= capture.skip_first and x[0, at].norm() <= capture.sink_threshold:
-                    y[0, at] = sae(x[0, at][None])[0] if keep else 0
+                mean = x[0, at].mean() if capture.centred else 0
+                seen = x[0, at] - mean
+                if token not in special and at >= capture.skip_first and seen.norm() <= capture.sink_threshold:
+                    y[0, at] = (sae(seen[None])[0] if keep else 0) + (0 if hook == "transcoder" else mean)
             return y
 
         logits = []
@@ -117,12 +134,49 @@ def test_every_figure_is_that_of_brute_force(
     assert ce.kl_recovered == pytest.approx(1 - ce.kl_reconstructed / ce.kl_ablated)
 
 
-@pytest.mark.parametrize("hook", ["resid_post", "resid_pre", "mlp_out", "attn_out"])
+OTHER_SITES = [
+    ("transcoder", 0, 24, 24, False),
+    ("transcoder", 1, 24, 24, True),
+    ("z", 0, 24, None, False),
+    ("mlp_act", 1, 48, None, False),
+    ("embeddings", 0, 24, None, False),
+    ("resid_pre", 1, 24, None, True),
+]
+
+
+@pytest.mark.parametrize(("hook", "layer", "d_in", "d_out", "centred"), OTHER_SITES)
+def test_other_sites_are_those_of_brute_force(
+    hook: str, layer: int, d_in: int, d_out: int | None, centred: bool, tiny_folder: Path, tiny_model: LoadedModel
+) -> None:
+    sae = tiny.random_sae(d_in, d_out, skip=True)
+    contexts = contexts_of(tiny_model)
+    at, hook_out = ("mlp_in", "mlp_out") if hook == "transcoder" else (hook, None)
+    capture = Capture(tiny_model, at, layer, 1, hook_out=hook_out, centred=centred)
+    norms = torch.cat([b.x[b.mask].norm(dim=-1) for b in capture.batches(contexts, 8)])
+    capture.sink_threshold = float(norms.sort().values[-4])
+    truth = brute_force(tiny_folder / "model", hook, layer, sae, contexts, capture)
+    assert figures(cross_entropy(capture, sae, contexts)) == pytest.approx(truth, rel=1e-4)
+    assert truth[4] > 1e-3
+
+
+SITES = [
+    ("resid_post", 1),
+    ("resid_pre", 1),
+    ("mlp_out", 1),
+    ("attn_out", 1),
+    ("z", 1),
+    ("mlp_act", 1),
+    ("embeddings", 0),
+]
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("site", SITES, ids=str)
 def test_a_perfect_reconstruction_recovers_everything(
-    hook: str, sae: SAE, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    site: tuple[str, int], centred: bool, sae: SAE, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sae, "forward", lambda x: x)
-    ce = cross_entropy(Capture(tiny_model, hook, 1), sae, contexts_of(tiny_model))
+    ce = cross_entropy(Capture(tiny_model, *site, centred=centred), sae, contexts_of(tiny_model))
     assert ce is not None
     assert ce.delta == pytest.approx(0, abs=1e-6)
     assert ce.delta_error == pytest.approx(0, abs=1e-6)
@@ -166,8 +220,11 @@ def test_the_standard_error_is_over_contexts(sae: SAE, tiny_model: LoadedModel) 
     assert ce.delta_error == pytest.approx(np.std(deltas, ddof=1) / 3**0.5, rel=1e-4)
 
 
-def test_points_that_nothing_but_a_norm_reads_are_not_replaced(sae: SAE, tiny_model: LoadedModel) -> None:
-    assert cross_entropy(Capture(tiny_model, "resid_mid", 1), sae, contexts_of(tiny_model)) is None
+@pytest.mark.parametrize("hook", ["resid_mid", "mlp_in", "mlp_in_normalized", "self_attn.q_proj.input"])
+def test_points_that_the_residual_stream_runs_past_are_not_replaced(
+    hook: str, sae: SAE, tiny_model: LoadedModel
+) -> None:
+    assert cross_entropy(Capture(tiny_model, hook, 1), sae, contexts_of(tiny_model)) is None
 
 
 def test_nothing_to_predict_gives_no_figure(sae: SAE, tiny_model: LoadedModel) -> None:
@@ -206,6 +263,34 @@ def test_other_architectures(other: nn.Module, sae: SAE, tiny_folder: Path, tmp_
     ce = cross_entropy(Capture(model, "resid_post", 0), sae, contexts)
     assert ce is not None
     assert (ce.original, ce.ablated) == pytest.approx((float(original), float(ablated)), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_no_family_minds_three_rows_in_the_place_of_one(family: Any, tmp_path: Path) -> None:
+    """At each point, and in the mixtures' shared expert, where the tokens of all rows come in one."""
+    model = load(family, tmp_path)
+    sae = tiny.random_sae(16)
+    sae.forward = lambda x: x  # type: ignore[method-assign]
+    tokens = np.array([0, *np.random.default_rng(0).integers(3, 300, size=11)], np.int32)
+    contexts = [Context(0, "", "", 0, tokens)]
+    points = ["resid_pre", "resid_post", "attn_out", "mlp_out", "z"]
+    points += ["mlp.shared_expert.output"] if family.name == "Qwen2Moe" else []
+    for hook in points:
+        capture = Capture(model, hook, 2)
+        ce = cross_entropy(capture, sae, contexts)
+        assert ce is not None
+        ids = torch.from_numpy(tokens.astype(np.int64))[None]
+        keep = (ids == 0)[0][:, None]
+        with torch.no_grad():
+            original = model.engine.hf_model(ids, labels=ids).loss
+            with put(*capture.point.place, lambda x, keep=keep: zeroed(x, keep)):
+                ablated = model.engine.hf_model(ids, labels=ids).loss
+        want = [float(original), float(original), float(ablated)]
+        assert [ce.original, ce.reconstructed, ce.ablated] == pytest.approx(want, rel=1e-4)
+
+
+def zeroed(x: Any, keep: Tensor) -> Any:
+    return (x[0] * keep, *x[1:]) if isinstance(x, tuple) else x * keep
 
 
 @pytest.mark.parametrize(("n", "size"), [(0, 0), (3, 3), (4, 4), (2048, 4), (2049, 5), (78_125, 153)])

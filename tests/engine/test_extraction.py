@@ -12,14 +12,16 @@ from transformers import AutoModelForCausalLM
 from jobs.engine.capture import Batch, Capture
 from jobs.engine.corpus import Context, cut_contexts, read_corpus
 from jobs.engine.errors import SettingsError
+from jobs.engine.evaluate import Evaluation, evaluate
 from jobs.engine.examples import NEAR, QUARTERS, SILENT, band_edges, select_examples
-from jobs.engine.extraction import ExtractionSettings, Step, extract, plan_batches
+from jobs.engine.extraction import ExtractionSettings, Step, check_fit, extract, plan_batches
 from jobs.engine.model import LoadedModel
 from jobs.engine.saes import SAE, load_sae
 from jobs.engine.state import State, merge_all
 from jobs.engine.statistics import FIRST_BIN, N_BINS, PER_OCTAVE
 from tests.engine import tiny
 from tests.engine.brute_force import Seen, feature_truth, histogram_truth, quality_truth
+from tests.engine.families import FAMILIES, N_EXPERTS, load
 
 SETTINGS = ExtractionSettings(context=32, top=10, per_band=3, reservoir=5, batch=8 * 32)
 
@@ -258,6 +260,77 @@ def test_a_context_that_does_not_fit_alone_is_an_error(
     monkeypatch.setattr(capture, "run", no_device)
     with pytest.raises(torch.OutOfMemoryError):
         list(extract(capture, sae, contexts, batches, SETTINGS))
+
+
+OTHERS = [
+    ("mlp_in", "mlp_out", 24, 24),
+    ("mlp_in_normalized", "resid_post", 24, 24),
+    ("resid_mid", "mlp_act", 24, 48),
+    ("z", None, 24, None),
+    ("mlp_act", None, 48, None),
+    ("mlp.gate_proj.output", None, 48, None),
+]
+
+
+@pytest.mark.parametrize(("hook", "hook_out", "d_in", "d_out"), OTHERS)
+def test_transcoders_and_other_widths_are_exact(
+    tiny_model: LoadedModel, contexts: list[Context], batches: list[np.ndarray],
+    hook: str, hook_out: str | None, d_in: int, d_out: int | None,
+):  # fmt: skip
+    sae = tiny.random_sae(d_in, d_out, skip=d_out is not None)
+    capture = Capture(tiny_model, hook, 1, hook_out=hook_out)
+    found = last(list(extract(capture, sae, contexts, batches, SETTINGS)))
+    read, write = Capture(tiny_model, hook, 1), Capture(tiny_model, hook_out or hook, 1)
+    seen = []
+    for members in batches:
+        x, y = (side.run([contexts[i] for i in members]) for side in (read, write))
+        acts, y_hat = torch.zeros(*x.mask.shape, sae.d_sae), torch.zeros_like(y.x)
+        acts[x.mask] = sae.encode(x.x[x.mask])
+        y_hat[x.mask] = sae.decode(acts[x.mask], x.x[x.mask])
+        for i, context in enumerate(x.contexts):
+            arrays = (t[i, : len(context.token_ids)].numpy() for t in (acts, y.x, y_hat, x.mask))
+            seen.append(Seen(context, *arrays))
+    assert found.sums.n_firing.tolist() == [feature_truth(seen, f).n_firing for f in range(sae.d_sae)]
+    quality = found.quality.result()
+    for name, value in quality_truth(seen).items():
+        assert getattr(quality, name) == pytest.approx(value, rel=1e-5), name
+    measured = list(evaluate(capture, sae, contexts))[-1]
+    assert isinstance(measured, Evaluation)
+    assert measured.quality.explained_variance == pytest.approx(quality.explained_variance, rel=1e-4)
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_a_mixture_counts_the_experts_of_the_tokens_that_fire(
+    tmp_path: Path, contexts: list[Context], batches: list[np.ndarray], experts: bool
+):
+    model = load(next(family for family in FAMILIES if family.name == "Olmoe"), tmp_path)
+    capture, sae = Capture(model, "mlp_in", 1, experts=experts), tiny.random_sae(16)
+    found = last(list(extract(capture, sae, contexts, batches, SETTINGS)))
+    assert (found.experts is not None) == any("experts" in name for name in found.arrays()) == experts
+    if found.experts is None:
+        return
+    together, n_tokens = torch.zeros(sae.d_sae, N_EXPERTS, dtype=torch.int64), 0
+    for members in batches:
+        batch = capture.run([contexts[i] for i in members])
+        assert batch.experts is not None
+        chosen = torch.zeros(*batch.mask.shape, N_EXPERTS).scatter_(-1, batch.experts, 1)[batch.mask]
+        together += ((sae.encode(batch.x[batch.mask]) > 0).float().T @ chosen).long()
+        n_tokens += len(chosen)
+    assert capture.router_layer == 0
+    assert torch.equal(found.experts.together, together)
+    assert int(found.experts.n_tokens) == n_tokens == found.quality.n_tokens
+
+
+def test_a_transcoder_that_writes_another_width_is_refused(tiny_model: LoadedModel):
+    capture = Capture(tiny_model, "mlp_in", 1, hook_out="mlp_out")
+    with pytest.raises(SettingsError) as refused:
+        check_fit(tiny.random_sae(24, 32), capture, 32)
+    assert str(refused.value) == (
+        "The SAE tiny writes vectors of width 32 (d_out), but model has width 24 at mlp_out of layer 1: "
+        "it was trained on another model or hook point."
+    )
+    with pytest.raises(SettingsError, match="tiny is a transcoder, but nothing says at which hook point it writes"):
+        check_fit(tiny.random_sae(24, 24), Capture(tiny_model, "mlp_in", 1), 32)
 
 
 def test_an_sae_of_another_width_is_refused(capture: Capture, tmp_path: Path):

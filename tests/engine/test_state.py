@@ -1,6 +1,7 @@
 """The state of an extraction: any split into shards, merged in any order, is what brute force finds, byte for byte."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from jobs.engine.extraction import ExtractionSettings
 from jobs.engine.state import State, merge_all
 from tests.engine import plain_state
 
-D_SAE, D = 5, 3  # the last feature is dead
+D_SAE, D, N_EXPERTS = 5, 3, 4  # the last feature is dead
 SETTINGS = ExtractionSettings(top=2, reservoir=1, seed=7)
 
 # Few values and few tokens, so that ties and repeated texts are common.
@@ -152,6 +153,42 @@ def test_silent_contexts_are_those_in_which_a_feature_never_fires():
     assert (feature == 4).sum() == 4  # the dead one
     again = state.pool.silent(D_SAE, SETTINGS.seed + 1)
     assert context.tolist() != again[1].tolist()
+
+
+def with_experts(contexts: list[plain_state.Context]) -> tuple[Batch, Codes, torch.Tensor]:
+    """As ``read``, and token 0 goes to experts 0 and 1, token 1 to experts 1 and 2."""
+    batch, codes, x_hat = read(contexts)
+    return replace(batch, experts=batch.token_ids[..., None] + torch.arange(2)), codes, x_hat
+
+
+def test_experts_are_counted_beside_everything_else_and_of_unmasked_tokens_alone(tmp_path: Path):
+    fires = (1.0, 0.0, 0.5, 0.0)
+    texts = [
+        [(0, True, fires, (0.0,) * 4), (1, True, (1.0, 0.0, 0.0, 0.0), (0.0,) * 4)],
+        [(1, False, fires, (0.0,) * 4)],
+    ]
+    contexts = plain([*texts, *texts])
+    halves = [State.empty(D_SAE, D, SETTINGS, 4, n_experts=N_EXPERTS) for _ in range(2)]
+    for state, members in zip(halves, (contexts[:2], contexts[2:]), strict=True):
+        state.update(*with_experts(members), SETTINGS.seed)
+        state.save(tmp_path / f"{members[0].number}")
+    merged = merge_all(State.load(path) for path in sorted(tmp_path.iterdir(), reverse=True))
+    assert merged is not None
+    got, want = merged.arrays(), state_of([contexts[:2], contexts[2:]], 4).arrays()
+    check_same(got, want)
+    assert got.keys() - want.keys() == {"experts.together", "experts.chosen", "experts.n_tokens"}
+    together = {0: [2, 4, 2, 0], 2: [2, 2, 0, 0]}
+    assert got["experts.together"].tolist() == [together.get(f, [0] * 4) for f in range(D_SAE)]
+    assert (got["experts.chosen"].tolist(), got["experts.n_tokens"].tolist()) == ([2, 4, 2, 0], [4])
+
+
+def test_quality_is_that_of_what_a_transcoder_writes():
+    contexts = plain([[(0, True, (0.5, 0.0, 0.0, 0.0), (0.0,) * 4)] * 3])
+    batch, codes, _ = read(contexts)
+    written = torch.randn(*batch.mask.shape, 7)
+    state = State.empty(D_SAE, 7, SETTINGS, 1)
+    state.update(replace(batch, written=written), codes, written[batch.mask], 0)
+    assert state.quality.result().explained_variance == 1
 
 
 def test_merge_all_of_nothing_is_nothing():

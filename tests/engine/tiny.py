@@ -9,6 +9,10 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from jobs.engine.saes import SAE
+from jobs.engine.saes.activations import TopK
+from jobs.engine.saes.base import Source
+
 D_MODEL = 24
 N_LAYERS = 2
 D_SAE = 64
@@ -21,7 +25,21 @@ WORDS = (
 
 
 def write_model(folder: Path, seed: int = 0, d_model: int = D_MODEL) -> Path:
-    """A Llama with untied embeddings and a byte-level BPE that splits characters; <bos> opens every document."""
+    """A Llama with untied embeddings and the tokenizer below."""
+    size = write_tokenizer(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=size, hidden_size=d_model, intermediate_size=48, num_hidden_layers=N_LAYERS,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.4,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    torch.nn.init.uniform_(model.model.norm.weight, 0.5, 1.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> int:
+    """A byte-level BPE that splits characters; <bos> opens every document. Returns how many tokens it has."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,16 +54,8 @@ def write_model(folder: Path, seed: int = 0, d_model: int = D_MODEL) -> Path:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", additional_special_tokens=["<|user|>"]
     )
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=d_model, intermediate_size=48, num_hidden_layers=N_LAYERS,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.4,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    torch.nn.init.uniform_(model.model.norm.weight, 0.5, 1.5)
-    model.save_pretrained(folder)
     fast.save_pretrained(folder)
-    return folder
+    return len(fast)
 
 
 def write_sae(
@@ -77,6 +87,18 @@ def write_sae(
     (folder / "cfg.json").write_text(json.dumps(config))
     save_file(weights, folder / "sae_weights.safetensors")
     return folder
+
+
+def random_sae(d_in: int, d_out: int | None = None, *, d_sae: int = D_SAE, k: int = 6, skip: bool = False) -> SAE:
+    """In memory alone. A transcoder where ``d_out`` is given, with a skip term where that is asked for."""
+    generator = torch.Generator().manual_seed(0)
+    d_y = d_in if d_out is None else d_out
+    W_enc = torch.randn(d_in, d_sae, generator=generator) / d_in**0.5
+    W_dec = torch.nn.functional.normalize(torch.randn(d_sae, d_y, generator=generator), dim=-1)
+    b_enc, b_dec = (0.1 * torch.randn(n, generator=generator) for n in (d_sae, d_y))
+    source = Source("tiny", "topk", "", "float32", Path("tiny"), is_transcoder=d_out is not None)
+    W_skip = 0.1 * torch.randn(d_y, d_in, generator=generator) if skip else None
+    return SAE(source, W_enc=W_enc, b_enc=b_enc, W_dec=W_dec, b_dec=b_dec, activation=TopK(k), W_skip=W_skip)
 
 
 def write_corpus(path: Path, n: int = 40, seed: int = 0) -> Path:
