@@ -1,6 +1,7 @@
 """What is set in a way that will hurt: each check says what to do about it."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -50,3 +51,24 @@ def a_redis_is_installed(**kwargs: Any) -> list[CheckMessage]:
             id="interp_site.W003",
         )
     ]
+
+
+@register(Tags.security)
+def the_hub_is_reached_safely(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.ALLOW_HUB or not settings.HUB_ENDPOINT:
+        return []
+    try:
+        address = urlsplit(settings.HUB_ENDPOINT)
+        named, secret = address.hostname or "", address.username or address.password
+    except ValueError:
+        address, named, secret = urlsplit(""), "", None
+    if address.scheme not in {"http", "https"} or not named:
+        hint = "Set it to an address such as https://hub.example.org, or unset it."
+        return [Error("HF_ENDPOINT is no address of a hub.", hint=hint, id="interp_site.E004")]
+    if secret:
+        hint = "Take the name and password out of HF_ENDPOINT, and set HF_TOKEN to a token."
+        return [Error("HF_ENDPOINT holds a password, which ends up in logs.", hint=hint, id="interp_site.E004")]
+    if address.scheme == "http" and named not in {host.strip("[]") for host in LOCAL_HOSTS}:
+        hint = "Set HF_ENDPOINT to an address that begins with https://."
+        return [Warning("Models and the token travel unencrypted.", hint=hint, id="interp_site.W004")]
+    return []

@@ -185,7 +185,10 @@ REDIS_URL = os.environ.get("REDIS_URL") or f"redis+socket://{quote(str(REDIS_SOC
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"jobs.tasks.run_extraction": {"queue": "extract"}}
+CELERY_TASK_ROUTES = {
+    "jobs.tasks.run_extraction": {"queue": "extract"},
+    "jobs.tasks.read_checkpoint": {"queue": "default"},
+}
 CELERY_TASK_IGNORE_RESULT = True  # the Job row holds the outcome
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -198,11 +201,24 @@ LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS") or 30)
 # So often every worker looks for work that nobody has been told of.
 SWEEP_SECONDS = LEASE_SECONDS / 2
 
-# Models and hubs: a laptop on a train and a node behind a firewall behave the same.
-os.environ.setdefault("HF_HUB_OFFLINE", "0" if _flag("ALLOW_HUB", False) else "1")
+# Models and hubs: a laptop on a train and a node behind a firewall behave the same, for the network is off until it is
+# allowed. huggingface_hub takes what it needs from the environment, once, when it is imported: HF_HUB_OFFLINE,
+# HF_ENDPOINT (a mirror), HF_HOME (its cache), and HF_TOKEN, which is no setting here lest it be shown with them.
+ALLOW_HUB = _flag("ALLOW_HUB", False)
+os.environ["HF_HUB_OFFLINE"] = "0" if ALLOW_HUB else "1"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+HUB_ENDPOINT = os.environ.get("HF_ENDPOINT", "")
+if not HUB_ENDPOINT:  # set to nothing, it would be taken for an address
+    os.environ.pop("HF_ENDPOINT", None)
+# Models whose own Python code may be run, written exactly as their sources are.
+TRUST_REMOTE_CODE = _words("TRUST_REMOTE_CODE")
+# Digests of large files, worked out once.
+os.environ.setdefault("FEATURESCOPE_CACHE", str(VAR_DIR / "cache"))
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+# All files of an SAE together: of an upload, and of what is fetched from a hub.
+MAX_SAE_BYTES = int(os.environ.get("MAX_SAE_BYTES") or 32 << 30)
 
 LOGGING = {
     "version": 1,

@@ -6,6 +6,6 @@ from interp_site import api
 
 urlpatterns = [
     path("api/v1/", api.urls),
-    path("jobs/", include("jobs.urls")),
+    path("", include("jobs.urls")),
     path("", include("features.urls")),
 ]

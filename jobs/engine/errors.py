@@ -9,6 +9,10 @@ class ModelLoadError(EngineError):
     """The language model is missing, unreadable or of a kind that cannot be hooked."""
 
 
+class HubError(EngineError):
+    """Something on a hub is not there, is closed to us, is too large, or did not arrive."""
+
+
 class SAELoadError(EngineError):
     """The SAE checkpoint is missing, broken, or does not fit what is asked of it."""
 

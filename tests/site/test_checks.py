@@ -19,6 +19,7 @@ def test_the_defaults_are_fine(settings: Settings) -> None:
     assert checks.hosts_are_served_safely() == []
     assert checks.the_secret_key_is_ours_alone() == []
     assert checks.a_redis_is_installed() == []
+    assert checks.the_hub_is_reached_safely() == []
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,24 @@ def test_no_redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(checks.a_redis_is_installed()) == ["interp_site.W003"]
     settings.REDIS_IS_LOCAL = False
     assert ids(checks.a_redis_is_installed()) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("", []),
+        ("https://hub.example.org", []),
+        ("http://127.0.0.1:8080", []),
+        ("http://[::1]:8080", []),
+        ("http://hub.example.org", ["interp_site.W004"]),
+        ("https://name:password@hub.example.org", ["interp_site.E004"]),
+        ("hub.example.org", ["interp_site.E004"]),
+        ("https://[", ["interp_site.E004"]),
+    ],
+)
+def test_the_address_of_the_hub(settings: Settings, endpoint: str, expected: list[str]) -> None:
+    settings.ALLOW_HUB, settings.HUB_ENDPOINT = True, endpoint
+    assert ids(checks.the_hub_is_reached_safely()) == expected
+    assert all("password@" not in str(message) for message in checks.the_hub_is_reached_safely())
+    settings.ALLOW_HUB = False
+    assert checks.the_hub_is_reached_safely() == []
