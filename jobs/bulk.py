@@ -53,7 +53,7 @@ def _storable(rows: Iterable[Sequence[Any]], texts: Sequence[int]) -> Iterator[l
     for row in rows:
         values = list(row)
         for i in texts:
-            values[i] = _clean(values[i])
+            values[i] = clean(values[i])
         yield values
 
 
@@ -65,7 +65,8 @@ def _with_dates(row: Sequence[Any], dates: Sequence[tuple[int, Any]]) -> Sequenc
     return values
 
 
-def _clean(text: str | None) -> str | None:
+def clean(text: str | None) -> str | None:
+    """``text`` as a database column can hold it."""
     if text is None or (text.isascii() and "\0" not in text):
         return text
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

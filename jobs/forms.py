@@ -7,8 +7,9 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 
 from jobs import catalogue
-from jobs.catalogue import Choices, NotUsable
-from jobs.requests import ExtractionRequest
+from jobs.catalogue import Choices, NotUsable, clip
+from jobs.engine import hub
+from jobs.requests import MAX_PLACE, ExtractionRequest
 
 PLACES = ("model", "sae", "corpus")
 ONLY_STAFF = "only staff may give a path on the server; choose one from the list, or ask a member of staff."
@@ -27,7 +28,67 @@ def _path(name: str) -> forms.CharField:
     return forms.CharField(label=name, required=False, max_length=500, error_messages=too_long)
 
 
-class ExtractionForm(forms.Form):
+class SAEForm(forms.Form):
+    """What a person may say of an SAE that its files do not."""
+
+    layer = _whole("Layer", 0, 9999, required=False, help_text="From 0. Empty: as the SAE's files say.")
+    hook = forms.RegexField(
+        r"^[A-Za-z][\w.]*\Z",
+        label="Hook",
+        strip=True,
+        required=False,
+        max_length=120,
+        help_text="For instance resid_post. Empty: as the SAE's files say.",
+        error_messages={"invalid": "Hook: give a name such as resid_post or blocks.9.hook_resid_post."},
+    )
+    k = _whole("k", 1, 1_000_000, required=False, help_text="Of a TopK SAE whose files do not say it.")
+
+
+class OverridesForm(SAEForm):
+    """The same for an SAE that is added: kept with it."""
+
+    centred = forms.TypedChoiceField(
+        label="Centred",
+        choices=[("", "as the files say"), ("true", "yes"), ("false", "no")],
+        coerce=lambda text: text == "true",
+        empty_value=None,
+        required=False,
+        help_text="The mean of each activation is taken off first: for models with centred writing weights.",
+    )
+
+
+class PlaceForm(OverridesForm):
+    """An SAE by its place: a repository of a hub or, for staff, a full path."""
+
+    place = forms.CharField(
+        label="Repository or path",
+        max_length=MAX_PLACE,
+        error_messages={
+            "required": "Place: give a repository such as google/gemma-scope-2b-pt-res, or a path.",
+            "max_length": "Place: give at most %(limit_value)d characters.",
+        },
+    )
+
+    def __init__(self, *args: Any, may_give_paths: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.may_give_paths = may_give_paths
+
+    def clean_place(self) -> str:
+        place: str = self.cleaned_data["place"]
+        if place.startswith("/") and not self.may_give_paths:
+            raise forms.ValidationError("Place: only staff may give a path on the server; upload the files instead.")
+        if not place.startswith("/") and hub.parse(place) is None:
+            raise forms.ValidationError(
+                f"Place: {clip(place)} is neither a full path nor owner/name, which a folder may follow."
+            )
+        try:
+            catalogue.sae_facts(place)
+        except NotUsable as error:
+            raise forms.ValidationError(str(error)) from error
+        return place
+
+
+class ExtractionForm(SAEForm):
     """``model``, ``sae`` and ``corpus`` are chosen from what is known here; staff may type a path instead.
 
     Paths are read by the workers, so whoever could name any path could read any file of the server.
@@ -52,17 +113,6 @@ class ExtractionForm(forms.Form):
         required=False,
         help_text="Positions at the start of each window to leave out, where the model parks its attention.",
     )
-    layer = _whole("Layer", 0, 9999, required=False, help_text="From 0. Empty: as the SAE's files say.")
-    hook = forms.RegexField(
-        r"^[A-Za-z][\w.]*\Z",
-        label="Hook",
-        strip=True,
-        required=False,
-        max_length=120,
-        help_text="For instance resid_post. Empty: as the SAE's files say.",
-        error_messages={"invalid": "Hook: give a name such as resid_post or blocks.9.hook_resid_post."},
-    )
-    k = _whole("k", 1, 1_000_000, required=False, help_text="Of a TopK SAE whose files do not say it.")
     device = forms.RegexField(
         r"^(auto|cpu|mps|cuda(:\d{1,2})?)\Z",
         label="Device",

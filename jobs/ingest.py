@@ -17,8 +17,10 @@ from jobs.engine.cooccurrence import partners
 from jobs.engine.corpus import CorpusFacts
 from jobs.engine.cross_entropy import CrossEntropy
 from jobs.engine.examples import NEAR, Selection, select_examples
+from jobs.engine.experts import chosen_experts
 from jobs.engine.labels import Labeller, RuleLabel
 from jobs.engine.model import LoadedModel
+from jobs.engine.points import Point
 from jobs.engine.quality import Quality
 from jobs.engine.saes import SAE
 from jobs.engine.state import State
@@ -27,16 +29,21 @@ from jobs.engine.tokens import TokenisedCorpus
 from jobs.models import Job
 from jobs.packing import Lists, Statistics, Tables, Weights
 from jobs.progress import Progress, Stopped
-from jobs.registry import Registered, register
+from jobs.registry import Registered, register, unknown_points
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run found, and what it was made from. ``work`` says what each shard took."""
+    """What a run found, and what it was made from.
+
+    ``point`` and ``point_out`` are the capture's, ``router_layer`` too; ``work`` says what each shard took.
+    """
 
     model: LoadedModel
     sae: SAE
     sae_source: str
+    point: Point
+    point_out: Point | None
     corpus: CorpusFacts
     corpus_source: str
     contexts: TokenisedCorpus
@@ -47,6 +54,7 @@ class Findings:
     seconds: float
     why_not_valid: list[str]
     cross_entropy: CrossEntropy | None = None
+    router_layer: int | None = None
     work: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -57,9 +65,10 @@ class Findings:
 def ingest(findings: Findings, job: Job, progress: Progress) -> Run:
     """Make the Run and everything that belongs to it. Slow computing comes first, outside the transaction."""
     tables = compute(findings, progress)
+    points = unknown_points(findings.model)
     progress.stage("writing to the database")
     with transaction.atomic():
-        rows = register(findings.model, findings.sae, findings.sae_source, findings.corpus, findings.corpus_source)
+        rows = _register(findings, points)
         run = _write_run(findings, rows, job)
         write(run, tables, new_sae=rows.new_sae)
         # The job ends with its run: one that was cancelled or taken over meanwhile leaves nothing behind.
@@ -68,11 +77,16 @@ def ingest(findings: Findings, job: Job, progress: Progress) -> Run:
     return run
 
 
+def _register(found: Findings, points: list[dict[str, Any]]) -> Registered:
+    sae = (found.sae, found.sae_source, found.point, found.point_out)
+    return register(found.model, points, *sae, found.corpus, found.corpus_source)
+
+
 def compute(findings: Findings, progress: Progress) -> Tables:
     """What the tables hold, as plain arrays."""
     selection = select_examples(findings.state, findings.settings["per_band"], findings.settings["seed"])
     progress.stage("working out logit effects and neighbours")
-    weights = weights_of(findings.model, findings.sae, progress)
+    weights = weights_of(findings.model, findings.sae, findings.point_out or findings.point, progress)
     progress.stage("finding what fires together")
     ids, overlaps = partners(*findings.state.pool.firings(), findings.state.d_sae)
     progress.stage("labelling by rule")
@@ -84,13 +98,14 @@ def compute(findings: Findings, progress: Progress) -> Tables:
         labels=list(rule_labels(findings, selection, weights.logits.ids[:, 0], progress)),
         contexts=findings.contexts,
         decode=findings.model.tokenizer.decode,
+        experts=expert_lists(findings.state),
     )
 
 
-def weights_of(model: LoadedModel, sae: SAE, progress: Progress) -> Weights:
-    """Logit effects and neighbours, a chunk of features at a time."""
+def weights_of(model: LoadedModel, sae: SAE, written: Point, progress: Progress) -> Weights:
+    """Logit effects and neighbours, a chunk of features at a time. ``written``: where the SAE's output belongs."""
     return Weights(
-        logits=_lists(progress.pulse(decoder.logit_effects(model, sae))),
+        logits=_lists(progress.pulse(decoder.logit_effects(model, sae, written))),
         neighbours=_lists(progress.pulse(decoder.neighbours(sae))),
         norms=decoder.decoder_norms(sae).numpy(),
         cosines=decoder.encoder_decoder_cosine(sae).numpy(),
@@ -113,6 +128,28 @@ def _statistics(findings: Findings) -> Statistics:
         totals=sums.totals().cpu().numpy(),
         histograms=sums.histogram.cpu().numpy().reshape(-1, N_BINS),
     )
+
+
+def expert_lists(state: State) -> Lists | None:
+    """Of each feature the experts by share and by lift; None where there are no routers."""
+    if state.experts is None:
+        return None
+    ids, share, lift = (column.numpy() for column in chosen_experts(state.experts, state.sums.n_firing))
+    return Lists(np.stack([ids, ids], axis=1), np.stack([share, lift], axis=1))
+
+
+def router_record(state: State, layer: int | None) -> dict[str, Any] | None:
+    """How the router of ``layer`` chose over all of the run's tokens; None where there are no routers."""
+    sums = state.experts
+    if sums is None:
+        return None
+    shares = (sums.chosen.double() / sums.n_tokens.clamp_min(1)).tolist()
+    return {
+        "router_layer": layer,
+        "n_experts": len(shares),
+        "per_token": round(sum(shares)),
+        "shares": shares,
+    }
 
 
 def rule_labels(
@@ -170,6 +207,7 @@ def _write_run(findings: Findings, rows: Registered, job: Job) -> Run:
         **_cross_entropy_columns(findings.cross_entropy),
         valid=not findings.why_not_valid,
         why_not_valid="\n".join(findings.why_not_valid),
+        experts=router_record(findings.state, findings.router_layer),
         seconds=findings.seconds,
         work=findings.work,
     )

@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 FEATURE = ("sae", "index", "decoder_norm", "encoder_decoder_cosine", "logits", "neighbours", "label")
 ACTIVITY = (
     "run", "feature", "index", "n_firing", "n_contexts", "density", "max_activation", "mean_activation", "histogram",
-    "examples", "partners",
+    "examples", "partners", "experts",
 )  # fmt: skip
 LABEL = ("id", "feature", "run", "source", "text", "rule", "precision", "n_held_out", "created_at")
 CONTEXT = ("run", "number", "document_id", "document_source", "offset", "token_ids", "text", "features")
@@ -74,6 +74,7 @@ class Tables:
     labels: Sequence[tuple[int, RuleLabel]]
     contexts: Sequence[Context]
     decode: Callable[[list[int]], str]
+    experts: Lists | None = None  # of a mixture of experts: those chosen, by share and by lift
 
 
 def feature_rows(sae_id: int, weights: Weights, labels: dict[int, int]) -> Iterator[Row]:
@@ -106,6 +107,7 @@ def activity_rows(run_id: int, tables: Tables, features: Sequence[int]) -> Itera
             pack_histogram(FIRST_BIN, found.histograms[index]),
             pack_examples(next(examples)),
             tables.partners.pack(index),
+            tables.experts.pack(index) if tables.experts else b"",
         )
 
 

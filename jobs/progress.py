@@ -42,7 +42,7 @@ def persist(write: Callable[[], T]) -> T:
             time.sleep(0.5)
 
 
-class _Lease(ABC):
+class Lease(ABC):
     """A lease that is kept alive by a thread, and by whatever progress is written."""
 
     def __init__(self, worker: str, watch: Watch | None) -> None:
@@ -105,7 +105,7 @@ class _Lease(ABC):
             raise Stopped
 
 
-class Progress(_Lease):
+class Progress(Lease):
     """Planning and finishing: writes the job's own row, and raises Stopped once the job was taken away."""
 
     def __init__(self, job_id: int, worker: str, watch: Watch | None = None) -> None:
@@ -123,7 +123,7 @@ class Progress(_Lease):
         return Job.objects.beat(self.job_id, self.worker, **values)
 
 
-class ShardProgress(_Lease):
+class ShardProgress(Lease):
     """Reading a shard: writes the shard's row and, by all its shards, the job's."""
 
     def __init__(self, shard: Shard, worker: str, watch: Watch | None = None) -> None:

@@ -1,6 +1,8 @@
 """Rows for the models, SAEs and corpora that a run used: found by their digests, made where they are new."""
 
 import json
+import logging
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,15 @@ from django.utils.text import slugify
 from features.models import SAE as SAERow
 from features.models import Corpus, LanguageModel, Vocabulary
 from features.store.contexts import pack_ids
+from jobs import bulk
 from jobs.engine.corpus import CorpusFacts
 from jobs.engine.demo_text import DEMO_PROVENANCE
 from jobs.engine.model import LoadedModel
+from jobs.engine.points import Point, hook_points
 from jobs.engine.saes import SAE
 from jobs.engine.vocabulary import token_bytes
+
+logger = logging.getLogger(__name__)
 
 MAX_RECORD_BYTES = 1 << 20
 
@@ -31,18 +37,41 @@ class Registered:
     new_sae: bool
 
 
-def register(model: LoadedModel, sae: SAE, sae_source: str, corpus: CorpusFacts, corpus_source: str) -> Registered:
+def register(
+    model: LoadedModel,
+    points: list[dict[str, Any]],
+    sae: SAE,
+    sae_source: str,
+    point: Point,
+    point_out: Point | None,
+    corpus: CorpusFacts,
+    corpus_source: str,
+) -> Registered:
     """The rows of what was loaded. Call it in the transaction that writes the run: half of it is never seen."""
-    model_row = register_model(model)
-    sae_row, new = register_sae(sae, sae_source, model_row)
+    model_row = register_model(model, points)
+    sae_row, new = register_sae(sae, sae_source, model_row, point, point_out)
     return Registered(model_row, sae_row, register_corpus(corpus, corpus_source), new)
 
 
-def register_model(model: LoadedModel) -> LanguageModel:
+def unknown_points(model: LoadedModel) -> list[dict[str, Any]]:
+    """The model's hook points and routers; empty if its row has them. They cost a pass: ask before a transaction."""
+    known = LanguageModel.objects.filter(weights_digest=model.weights_digest, tokenizer_digest=model.tokenizer_digest)
+    if known.exclude(hook_points=[]).exists():
+        return []
+    try:
+        return hook_points(model)
+    except Exception:  # no table on a page is worth a run that has been read
+        logger.exception("The hook points of %s could not be listed.", model.name)
+        return []
+
+
+def register_model(model: LoadedModel, points: list[dict[str, Any]]) -> LanguageModel:
+    """``points``: of ``unknown_points``."""
     row, new = LanguageModel.objects.get_or_create(
         weights_digest=model.weights_digest,
         tokenizer_digest=model.tokenizer_digest,
         defaults={
+            "hook_points": points,
             "slug": free_slug(LanguageModel, model.name),
             "name": model.name[:200],
             "source": model.source,
@@ -62,32 +91,39 @@ def register_model(model: LoadedModel) -> LanguageModel:
             special_ids=pack_ids(sorted(model.special_ids)),
             joiner=tokens.joiner,
         )
-    _found_again(row, model.source)
+    _update(row, source=model.source, hook_points=row.hook_points or points)
     return row
 
 
-def register_sae(sae: SAE, source: str, model: LanguageModel) -> tuple[SAERow, bool]:
-    hook, layer = sae.hook_point()
-    name = f"{model.name} · L{layer} {hook} · {sae.d_sae:,}"
+def register_sae(
+    sae: SAE, source: str, model: LanguageModel, point: Point, point_out: Point | None
+) -> tuple[SAERow, bool]:
+    """Its row, and whether it is new. ``source`` is what later runs load; a training record lies beside the files.
+
+    ``point`` and ``point_out`` have one word for one place, however the files name it.
+    """
+    place: dict[str, Any] = {"hook": point.hook, "layer": point.layer, "centred": sae.centred}
+    place |= {"hook_out": point_out.hook if point_out else "", "layer_out": point_out.layer if point_out else None}
+    card, hooks = storable(sae.card()), SAERow(**place).hooks
     row, new = SAERow.objects.get_or_create(
         digest=sae.digest,
         model=model,
-        hook=hook,
-        layer=layer,
         k=sae.k,
+        **place,
         defaults={
-            "slug": free_slug(SAERow, f"{model.slug}-l{layer}-{hook}-{sae.d_sae}"),
-            "name": name[:200],
+            "slug": free_slug(SAERow, f"{model.slug}-l{point.layer}-{hooks.replace('→', 'to')}-{sae.d_sae}"),
+            "name": f"{model.name} · L{point.layer} {hooks} · {sae.d_sae:,}"[:200],
             "source": source,
+            "card": card,
             "architecture": sae.architecture,
             "format": sae.format,
             "d_in": sae.d_in,
             "d_out": sae.d_out,
             "d_sae": sae.d_sae,
-            "training": training_record(Path(source)),
+            "training": training_record(sae.source.path),
         },
     )
-    _found_again(row, source)
+    _update(row, source=source, card=row.card or card)
     return row, new
 
 
@@ -105,13 +141,24 @@ def register_corpus(facts: CorpusFacts, source: str) -> Corpus:
         }
         | (DEMO_PROVENANCE if stem in {"demo", "demo-train"} else {}),
     )
-    _found_again(row, source)
+    _update(row, source=source)
     return row
 
 
-def training_record(folder: Path) -> dict[str, Any]:
+def storable(value: Any) -> Any:
+    """JSON as PostgreSQL holds it: without U+0000, lone surrogates and NaN."""
+    if isinstance(value, str):
+        return bulk.clean(value)
+    if isinstance(value, dict):
+        return {bulk.clean(key): storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def training_record(place: Path) -> dict[str, Any]:
     """``training.json`` beside the weights, if it can be read: other people's records may be anything."""
-    path = folder / "training.json"
+    path = (place.parent if place.is_file() else place) / "training.json"
     try:
         if path.stat().st_size > MAX_RECORD_BYTES:
             return {}
@@ -124,11 +171,13 @@ def training_record(folder: Path) -> dict[str, Any]:
     return record if storable else {}
 
 
-def _found_again(row: Any, source: str) -> None:
-    """What was moved keeps its digest: remember where it was read last."""
-    if row.source != source:
-        row.source = source
-        row.save(update_fields=["source"])
+def _update(row: Any, **now: Any) -> None:
+    """What was moved keeps its digest: remember where it was read last, and what earlier versions did not write."""
+    changed = [name for name, value in now.items() if getattr(row, name) != value]
+    for name in changed:
+        setattr(row, name, now[name])
+    if changed:
+        row.save(update_fields=changed)
 
 
 def free_slug(kind: type[models.Model], text: str) -> str:

@@ -14,10 +14,10 @@ class ExtractionRequest:
     """``model``, ``sae`` and ``corpus`` are slugs of what is registered, or places that the worker can read.
 
     ``tokens``: read at most about so many (None: all). ``context``: tokens per window. ``top``: examples kept per
-    feature. ``skip_first``: positions at the start of each window that are left out of statistics. ``layer``, ``hook``
-    and ``k`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ... ``dtype`` of the model: float32,
-    bfloat16, float16, or auto, which is float32 on a CPU and bfloat16 on CUDA. ``shards``: into how many pieces the
-    corpus is cut, or as many as its length suggests.
+    feature. ``skip_first``: positions at the start of each window that are left out of statistics. ``layer``, ``hook``,
+    ``k`` and ``centred`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ... ``dtype`` of the
+    model: float32, bfloat16, float16, or auto, which is float32 on a CPU and bfloat16 on CUDA. ``shards``: into how
+    many pieces the corpus is cut, or as many as its length suggests.
     """
 
     model: str
@@ -31,6 +31,7 @@ class ExtractionRequest:
     layer: int | None = None
     hook: str | None = None
     k: int | None = None
+    centred: bool | None = None
     device: str = "auto"
     dtype: str = "auto"
     shards: int | None = None

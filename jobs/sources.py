@@ -1,8 +1,14 @@
 """From what a request names to what the engine loads: slugs of registered rows, or places on this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from django.conf import settings
 
 from features.models import SAE, Corpus, LanguageModel
+from jobs import checkpoints
+from jobs.checkpoints import OVERRIDES, Located
 from jobs.requests import ExtractionRequest
 
 
@@ -15,24 +21,31 @@ def absolute(text: str) -> str:
         return text
 
 
-def model_source(request: ExtractionRequest) -> tuple[str, str]:
-    """Source and revision of the model."""
+@dataclass(frozen=True)
+class ModelSource:
+    """What ``load_model`` is told of a model beside where to put it."""
+
+    source: str
+    revision: str = ""
+    trust_remote_code: bool = False
+
+
+def model_source(request: ExtractionRequest) -> ModelSource:
+    """The code that comes with a model is run only if an administrator has listed exactly this source."""
     row = LanguageModel.objects.filter(slug=request.model).first()
-    return (row.source, row.revision) if row else (request.model, "")
+    source, revision = (row.source, row.revision) if row else (request.model, "")
+    return ModelSource(source, revision, trust_remote_code=source in settings.TRUST_REMOTE_CODE)
 
 
-def sae_source(request: ExtractionRequest) -> tuple[str, dict[str, int | str | None]]:
-    """Path of the SAE, and what to say for its files: what the request gives, else what is known of the row."""
-    overrides: dict[str, int | str | None] = {"layer": request.layer, "hook": request.hook, "k": request.k}
+def sae_located(request: ExtractionRequest) -> tuple[Located, dict[str, Any]]:
+    """The SAE's files with their lasting name, fetched where need be, and what to say for them to ``load_sae``.
+
+    That is what the request gives, else what is known. Raises EngineError.
+    """
     row = SAE.objects.filter(slug=request.sae).first()
-    if row is None:
-        return request.sae, overrides
-    known: dict[str, int | str | None] = {
-        "layer": row.layer,
-        "hook": row.hook,
-        "k": row.k if row.architecture == "topk" else None,
-    }
-    return row.source, {name: known[name] if value is None else value for name, value in overrides.items()}
+    known = {name: getattr(row, name) for name in OVERRIDES} if row else checkpoints.said_of(request.sae)
+    given = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
+    return checkpoints.locate(row.source if row else request.sae), known | given
 
 
 def corpus_source(request: ExtractionRequest) -> str:

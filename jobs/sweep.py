@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from jobs import files
+from jobs import checkpoints, files
 from jobs.models import Job
-from jobs.tasks import invite, run_extraction
+from jobs.tasks import ask_to_read, invite, read_checkpoint, run_extraction
 
 logger = logging.getLogger(__name__)
 KEPT = timedelta(days=7)  # files of jobs that failed or were cancelled, for another try
@@ -43,20 +43,25 @@ def sweep(clean: bool = True) -> None:
     send()
     if clean:
         clear()
+        checkpoints.clear()
 
 
 def send() -> None:
-    """Tell the workers of all jobs that have something for them, unless there are messages that nobody has taken."""
+    """Tell the workers of jobs that have something for them, and of SAEs to be read, unless messages still wait."""
     jobs = list(Job.objects.live().claimable().values_list("pk", flat=True))
-    if jobs and not waiting_messages():
+    if jobs and not waiting_messages(run_extraction):
         for pk in jobs:
             invite(pk, 1)
+    unread = checkpoints.unread()
+    if unread and not waiting_messages(read_checkpoint):
+        for pk in unread:
+            ask_to_read(pk)
 
 
-def waiting_messages() -> int:
-    """In the queue that the workers of extractions read."""
-    queue = settings.CELERY_TASK_ROUTES[run_extraction.name]["queue"]
-    with run_extraction.app.connection_for_write(connect_timeout=5) as link:
+def waiting_messages(task: Any) -> int:
+    """In the queue that the workers of this task read."""
+    queue = settings.CELERY_TASK_ROUTES[task.name]["queue"]
+    with task.app.connection_for_write(connect_timeout=5) as link:
         channel: Any = link.default_channel  # Redis's own
         return int(channel.client.llen(queue))
 

@@ -192,7 +192,8 @@ class Labeller:
         for number, (first, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True)):
             if size >= _LEAST_EXAMPLES:
                 index = int(feature[first])
-                if label := self._label(examples, number, first, first + size, top_logits[index].tolist()):
+                promoted = [i for i in top_logits[index].tolist() if i >= 0]
+                if label := self._label(examples, number, first, first + size, promoted):
                     yield index, label
 
     def _telling(self, contexts: list[Text], rows: NDArray[np.intp], group: NDArray[np.int64]) -> TellingWords:

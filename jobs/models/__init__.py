@@ -1,5 +1,6 @@
+from jobs.models.checkpoint import Checkpoint
 from jobs.models.job import LONG_WAIT, SILENT_AFTER, Job
 from jobs.models.leases import MAX_FAILURES, MAX_LOST
 from jobs.models.shard import Shard
 
-__all__ = ["LONG_WAIT", "MAX_FAILURES", "MAX_LOST", "SILENT_AFTER", "Job", "Shard"]
+__all__ = ["LONG_WAIT", "MAX_FAILURES", "MAX_LOST", "SILENT_AFTER", "Checkpoint", "Job", "Shard"]

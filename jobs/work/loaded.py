@@ -1,12 +1,12 @@
 """Model and SAE in a worker's memory, the same for every shard of a job."""
 
 import gc
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from jobs.engine.capture import Capture
+from jobs.engine.capture import Capture, capture_of
 from jobs.engine.errors import SettingsError
 from jobs.engine.extraction import ExtractionSettings, check_fit
 from jobs.engine.model import LoadedModel, load_model
@@ -14,19 +14,19 @@ from jobs.engine.provenance import code_version
 from jobs.engine.saes import SAE, load_sae
 from jobs.progress import Progress, ShardProgress
 from jobs.requests import ExtractionRequest
-from jobs.sources import model_source, sae_source
+from jobs.sources import model_source, sae_located
 
 BATCH = {"cpu": 2048, "cuda": 8192}  # tokens per forward pass: more does not make it quicker
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """``capture`` is not calibrated yet. ``sae_path``: where the SAE was found."""
+    """``capture`` is not calibrated yet. ``sae_source``: the SAE's lasting name."""
 
     model: LoadedModel
     sae: SAE
     capture: Capture
-    sae_path: str
+    sae_source: str
     asked: ExtractionSettings
 
     @property
@@ -41,14 +41,21 @@ class Loaded:
                 "tokenizer": model.tokenizer_digest,
             },
             "sae": {
-                "source": self.sae_path,
+                "source": self.sae_source,
                 "digest": sae.digest,
                 "format": sae.format,
                 "dtype": sae.dtype_on_disk,
             },
             "dtype": model.dtype,
-            "hook": [self.capture.hook, self.capture.layer, sae.k],
+            "hook": self._hook,
         }
+
+    @property
+    def _hook(self) -> list[Any]:
+        """Where and how the SAE is read, and written; what is not out of the ordinary is not named."""
+        point, out = self.capture.point, self.capture.point_out
+        written = [] if out is None else [out.hook, out.layer]
+        return [point.hook, point.layer, self.sae.k, *written, *(["centred"] if self.capture.centred else [])]
 
     @property
     def device_type(self) -> str:
@@ -70,16 +77,20 @@ def load(request: ExtractionRequest, progress: Progress | ShardProgress) -> Load
         # The model's own products are as exact as its dtype; the SAE's, in float32, may use TF32 beside it.
         torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
     _tell(progress, "loading the SAE")
-    path, overrides = sae_source(request)
-    sae = load_sae(path, device=device, **overrides)  # type: ignore[arg-type]
+    located, overrides = sae_located(request)
+    sae = load_sae(located.path, device=device, **overrides)
     hook, layer = sae.hook_point()
     _tell(progress, "loading the model")
-    source, revision = model_source(request)
-    model = load_model(source, revision=revision, device=device, dtype=dtype)
-    capture = Capture(model, hook, layer, asked.skip_first)
+    model = read_model(request, device)
+    capture = capture_of(model, sae, hook, layer, asked.skip_first, experts=True)
     check_fit(sae, capture, asked.context)
     settle()
-    return Loaded(model, sae, capture, path, asked)
+    return Loaded(model, sae, capture, located.source, asked)
+
+
+def read_model(request: ExtractionRequest, device: str) -> LoadedModel:
+    """Raises ModelLoadError."""
+    return load_model(**asdict(model_source(request)), device=device, dtype=dtype_for(request.dtype, device))
 
 
 def settle() -> None:

@@ -108,16 +108,22 @@ def go(page: Page, home: str, name: str) -> None:
             page.goto(page.url + "features/")
         else:
             expect(page.locator(".js-plotly-plot")).to_have_count(2, timeout=20_000)
+    elif name == "model":
+        page.goto(home)
+        page.locator("main h2 a[href^='/models/']").first.click()
+        expect(page.locator("table.sites .at.good").first).to_be_visible()
     elif name == "feature":
         open_feature(page, home)
         if KEPT:  # one that reads well in the README
             page.goto(page.url.split("/features/", maxsplit=1)[0] + "/features/1163/")
     else:
-        page.goto(home + {"home": "", "jobs": "jobs/", "new": "jobs/new/", "keys": "account/keys/"}[name])
+        page.goto(
+            home + {"home": "", "jobs": "jobs/", "new": "jobs/new/", "keys": "account/keys/", "models": "models/"}[name]
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["home", "sae", "features", "feature", "jobs", "new", "keys"])
+@pytest.mark.parametrize("name", ["home", "models", "model", "sae", "features", "feature", "jobs", "new", "keys"])
 def test_pages_are_accessible_and_fit_a_narrow_screen(
     page: Page, home: str, tmp_path: Path, scheme: Literal["light", "dark"], name: str
 ):

@@ -117,7 +117,9 @@ def test_faults_of_models(tmp_path: Path) -> None:
     ("config", "facts"),
     [
         ({"d_in": 64, "metadata": {"hook_name": "blocks.9.hook_resid_post"}}, SAEFacts(64, 9, "resid_post")),
-        ({"d_in": 64, "hook_name": "blocks.2.attn.hook_z"}, SAEFacts(64, 2, "attn.hook_z")),
+        ({"d_in": 64, "hook_name": "blocks.2.attn.hook_z"}, SAEFacts(64, 2, "z")),
+        ({"d_in": 64, "hook_name": "layers.10.mlp"}, SAEFacts(64, 10, "mlp.output")),
+        ({"d_in": 64, "hook_name": "somewhere"}, SAEFacts(64, None, "somewhere")),
         ({"d_in": -1, "metadata": "hostile"}, SAEFacts(None, None, None)),
         ({"metadata": {"hook_name": ["blocks.9.hook_resid_post"]}}, SAEFacts(None, None, None)),
     ],
@@ -143,8 +145,32 @@ def test_faults_of_sae_configs_name_the_file(tmp_path: Path, content: str, fault
     assert fault in sentence
 
 
-def test_an_sae_folder_without_cfg_json(tmp_path: Path) -> None:
-    assert "has no cfg.json" in fault_of(catalogue.sae_facts, tmp_path)
+def test_an_sae_folder_without_weights(tmp_path: Path) -> None:
+    assert "has no cfg.json, and no weights" in fault_of(catalogue.sae_facts, tmp_path)
+    assert "has no cfg.json, and no weights" in fault_of(catalogue.sae_facts, write(tmp_path / "notes.txt", ""))
+    write(tmp_path / "l19.pth", "")
+    assert catalogue.sae_facts(str(tmp_path)) == catalogue.sae_facts(str(tmp_path / "l19.pth")) == SAEFacts()
+
+
+SAES = sorted((Path(__file__).parents[1] / "fixtures" / "saes").glob("[!b]*/case.json"))
+
+
+@pytest.mark.parametrize("case", SAES, ids=lambda case: case.parent.name)
+def test_what_any_library_wrote_is_found(case: Path) -> None:
+    place = case.parent / json.loads(case.read_text())["load_path"]
+    assert catalogue.find(case.parent, catalogue.is_sae) == [place]
+    catalogue.sae_facts(str(place))
+
+
+def test_a_model_is_no_sae(tmp_path: Path) -> None:
+    write(tmp_path / "config.json", {})
+    write(tmp_path / "model.safetensors", "")
+    assert not catalogue.is_sae(tmp_path)
+
+
+def test_an_sae_of_a_hub_is_the_workers_to_look_into() -> None:
+    assert catalogue.sae_facts("google/gemma-scope-2b-pt-res@main/layer_20/width_16k") == SAEFacts()
+    assert "not a full path" in fault_of(catalogue.sae_facts, "../saes/mine")
 
 
 def test_corpora(tmp_path: Path) -> None:

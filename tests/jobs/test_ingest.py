@@ -1,21 +1,30 @@
 """From plain arrays to rows: everything that was found is in the database, once, as pages and API read it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from django.db.models import F
 
-from features.evidence import examples_of, find_activity, logit_effects, relatives_of
-from features.models import SAE, Activity, Context, Feature, Label, Run
+from features.evidence import examples_of, experts_of, find_activity, logit_effects, relatives_of
+from features.models import SAE, Activity, Context, Feature, Label, LanguageModel, Run
 from features.store.contexts import unpack_features, unpack_tokens
 from features.store.examples import BANDS, NEAR_MISS, SILENT, unpack_examples
 from features.store.histogram import unpack_histogram
+from features.store.ranked import unpack_ranked
 from jobs.engine import examples as engine
+from jobs.engine.extraction import ExtractionSettings
+from jobs.engine.model import LoadedModel, load_model
+from jobs.engine.points import hook_points, resolve
+from jobs.engine.saes import load_sae
+from jobs.engine.state import State
 from jobs.engine.statistics import FIRST_BIN
-from jobs.ingest import write
-from jobs.packing import Tables
+from jobs.ingest import expert_lists, router_record, write
+from jobs.packing import Lists, Tables
+from jobs.registry import register_model, register_sae, storable, training_record, unknown_points
 from tests import factories
 from tests.jobs.synthetic import PER_BAND, make_tables
 
@@ -131,6 +140,42 @@ def test_a_list_of_partners_ends_where_there_are_no_more(sae: SAE, tables: Table
     assert [len(partners) for partners in found[:6]] == [8, 8, 3, 8, 0, 8]
 
 
+def test_experts_are_kept_by_share_and_by_lift(sae: SAE, tables: Tables) -> None:
+    ids = np.tile(np.array([[3, 9, -1]]), (N, 1))
+    share, lift = (np.tile(np.array([row], np.float32), (N, 1)) for row in ([0.5, 0.25, 0], [8.0, 2.0, 0]))
+    experts = Lists(np.stack([ids, ids], 1), np.stack([share, lift], 1))
+    experts.ids[4] = -1
+    run = written(sae, replace(tables, experts=experts))
+    assert [(e.number, e.share, e.lift) for e in experts_of(find_activity(run, 5))] == [(3, 0.5, 8.0), (9, 0.25, 2.0)]
+    assert experts_of(find_activity(run, 4)) == []
+    dense = written(sae, tables)
+    assert experts_of(find_activity(dense, 5)) == []
+    assert bytes(find_activity(dense, 5).experts) == b""
+
+
+def test_experts_are_counted_against_all_tokens() -> None:
+    """Ten tokens, two of four experts each; feature 1 fires on the five that go to experts 0 and 2."""
+    state = State.empty(2, 3, ExtractionSettings(), 1, n_experts=4)
+    assert state.experts is not None
+    chosen = torch.tensor([[0, 2]] * 5 + [[0, 1]] * 5)
+    feature = torch.ones(5, dtype=torch.int64)
+    state.experts.update(chosen, torch.arange(5), feature)
+    state.sums.update(feature, torch.rand(5), feature[:1])
+    assert router_record(state, 7) == {
+        "router_layer": 7,
+        "n_experts": 4,
+        "per_token": 2,
+        "shares": [1.0, 0.5, 0.5, 0.0],
+    }
+    lists = expert_lists(state)
+    assert lists is not None
+    shares, lifts = unpack_ranked(lists.pack(1), 2)
+    assert (list(shares.pairs()), list(lifts.pairs())) == ([(2, 1.0), (0, 1.0)], [(2, 2.0), (0, 1.0)])
+    assert [len(r.ids) for r in unpack_ranked(lists.pack(0), 2)] == [0, 0]
+    dense = State.empty(2, 3, ExtractionSettings(), 1)
+    assert (expert_lists(dense), router_record(dense, None)) == (None, None)
+
+
 @pytest.mark.parametrize("valid", [True, False])
 def test_labels_of_a_later_run_are_shown_if_it_is_valid_and_no_person_wrote_one(
     sae: SAE, tables: Tables, valid: bool
@@ -145,3 +190,68 @@ def test_labels_of_a_later_run_are_shown_if_it_is_valid_and_no_person_wrote_one(
     assert sorted(labels) == [index for index, _ in tables.labels]
     assert labels.pop(2).text == "mine"
     assert {label.run_id for label in labels.values()} == {second.pk if valid else first.pk}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path) -> LoadedModel:
+    return load_model(str(tiny_folder / "model"))
+
+
+def test_a_model_has_its_hook_points_from_its_first_run_on(model: LoadedModel) -> None:
+    points = unknown_points(model)
+    assert points == hook_points(model)
+    assert {"hook": "resid_post", "width": 24, "layers": [0, 1]} in points
+    row = register_model(model, points)
+    assert LanguageModel.objects.get().hook_points == points
+    assert unknown_points(model) == []
+    assert register_model(model, []) == row
+    assert LanguageModel.objects.get().hook_points == points
+    LanguageModel.objects.update(hook_points=[])  # as an earlier version wrote it
+    assert register_model(model, unknown_points(model)) == row
+    assert LanguageModel.objects.get().hook_points == points
+
+
+def test_one_place_is_one_row_however_it_is_named(model: LoadedModel, tiny_folder: Path) -> None:
+    sae, row = load_sae(tiny_folder / "sae"), register_model(model, [])
+
+    def registered(hook: str, hook_out: str | None = None, **known: Any) -> SAE:
+        out = resolve(model, hook_out, 1) if hook_out else None
+        for name, value in ({"centred": False} | known).items():
+            setattr(sae, name, value)
+        return register_sae(sae, "a source that lasts", row, resolve(model, hook, 1), out)[0]
+
+    first = registered("mlp_out")
+    assert registered("mlp.output") == first
+    assert (first.hook, first.layer, first.hook_out, first.layer_out, first.centred) == ("mlp_out", 1, "", None, False)
+    across = registered("mlp.input", "mlp.output")
+    assert (across.hook, across.hook_out, across.layer_out) == ("mlp_in", "mlp_out", 1)
+    assert (across.name, across.slug) == ("model · L1 mlp_in → mlp_out · 64", "model-l1-mlp-in-to-mlp-out-64")
+    others = [registered("resid_post"), across, registered("mlp_out", centred=True)]
+    assert len({first.pk, *(other.pk for other in others)}) == SAE.objects.count() == 4
+    assert {other.source for other in others} == {"a source that lasts"}
+
+
+def test_an_sae_keeps_its_card_and_one_from_before_gets_it(model: LoadedModel, tiny_folder: Path) -> None:
+    sae, row, point = load_sae(tiny_folder / "sae"), register_model(model, []), resolve(model, "resid_post", 1)
+    first, new = register_sae(sae, "there", row, point, None)
+    assert new
+    assert SAE.objects.get().card == sae.card()
+    SAE.objects.update(card={})
+    assert register_sae(sae, "elsewhere", row, point, None) == (first, False)
+    assert (SAE.objects.get().card, SAE.objects.get().source) == (sae.card(), "elsewhere")
+
+
+def test_what_no_database_holds_is_taken_out_of_a_card(sae: SAE) -> None:
+    card = {"a\0": ["\ud800b", {"c": float("nan")}], "d": None, "e": [1, 0.5, True], "f": "é😀"}
+    sae.card = storable(card)
+    sae.save()
+    sae.refresh_from_db()
+    kept = {"a\ufffd": ["\ufffdb", {"c": None}], "d": None, "e": [1, 0.5, True], "f": "é😀"}
+    assert sae.card == kept
+
+
+def test_a_training_record_lies_beside_the_weights(tmp_path: Path) -> None:
+    assert training_record(tmp_path) == {}
+    (tmp_path / "training.json").write_text('{"seed": 1}')
+    (tmp_path / "weights.npz").touch()
+    assert training_record(tmp_path) == training_record(tmp_path / "weights.npz") == {"seed": 1}

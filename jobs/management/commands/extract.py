@@ -34,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--layer", type=int, help="where the SAE reads, if its files do not say")
         parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
         parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")
+        parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
         parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the model (default: auto)")
         parser.add_argument("--shards", type=int, help="pieces that workers share (default: by the corpus's length)")
