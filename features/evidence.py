@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Subquery
 from django.http import Http404
 from numpy.typing import NDArray
 
-from features.models import SAE, Activity, Context, Feature, Run
+from features.models import SAE, Activity, Context, Feature, LanguageModel, Run
 from features.store.contexts import unpack_tokens
 from features.store.examples import NEAR_MISS, SILENT, Example, unpack_examples
 from features.store.ranked import Ranked, unpack_ranked
@@ -59,6 +59,27 @@ class Relatives:
     partners: list[Related]
 
 
+@dataclass(frozen=True)
+class Expert:
+    """An expert that is chosen on ``share`` of a feature's firing tokens, ``lift`` times as often as on all tokens."""
+
+    number: int
+    share: float
+    lift: float
+
+    @property
+    def usual(self) -> float:
+        """The share of all tokens on which it is chosen."""
+        return self.share / self.lift if self.lift else 0.0
+
+
+def find_model(slug: str) -> LanguageModel:
+    model = LanguageModel.objects.filter(slug=slug).first() if "\0" not in slug else None
+    if model is None:
+        raise NotFound("There is no model of this name here.")
+    return model
+
+
 def find_sae(slug: str) -> SAE:
     """The SAE with its model. A slug holds no NUL, which PostgreSQL would refuse to look up."""
     sae = SAE.objects.select_related("model").filter(slug=slug).first() if "\0" not in slug else None
@@ -79,10 +100,11 @@ def find_run(sae: SAE, pk: int | None = None) -> Run:
     return run
 
 
-def newest_runs() -> dict[int, Run]:
-    """The newest run of every SAE that has one, by the SAE's key: one query."""
+def newest_runs(model: LanguageModel | None = None) -> dict[int, Run]:
+    """The newest run of every SAE, or every SAE of ``model``, that has one, by the SAE's key: one query."""
     newest = Run.objects.filter(sae=OuterRef("sae")).order_by("-created_at", "-pk").values("pk")[:1]
-    return {run.sae_id: run for run in Run.objects.filter(pk=Subquery(newest))}
+    found = Run.objects.filter(pk=Subquery(newest))
+    return {run.sae_id: run for run in (found.filter(sae__model=model) if model else found)}
 
 
 def find_feature(sae: SAE, index: int) -> Feature:
@@ -119,6 +141,12 @@ def relatives_of(feature: Feature, activity: Activity | None) -> Relatives:
     rows = Feature.objects.filter(sae=feature.sae_id, index__in=indexes).select_related("label__author")
     by_index = {row.index: row for row in rows.defer("logits", "neighbours")}
     return Relatives(*([Related(by_index[index], value) for index, value in near.pairs()] for near in lists))
+
+
+def experts_of(activity: Activity) -> list[Expert]:
+    """The experts chosen when it fires, most telling first; empty for a dense model."""
+    shares, lifts = unpack_ranked(bytes(activity.experts), 2)
+    return [Expert(i, share, lift) for (i, share), (_, lift) in zip(shares.pairs(), lifts.pairs(), strict=True)]
 
 
 def examples_of(run: Run, activity: Activity) -> ShownExamples:

@@ -42,6 +42,13 @@ def shelves() -> list[Shelf]:
     return [_shelf(model, placed) for model, placed in by_model.items()]
 
 
+def placed_on(model: LanguageModel) -> list[Placed]:
+    """The SAEs of one model: two queries."""
+    runs = newest_runs(model)
+    saes = SAE.objects.filter(model=model).select_related("model").order_by("layer", "hook", "d_sae", "slug")
+    return [Placed(sae, runs.get(sae.pk)) for sae in saes]
+
+
 def _shelf(model: LanguageModel, placed: Sequence[Placed]) -> Shelf:
     hooks = sorted({p.sae.hook for p in placed})
     layers = [

@@ -31,6 +31,9 @@ IDS = {token: i for i, token in enumerate(TOKENS)}
 BOS = IDS[b"<|bos|>"]
 SPLIT = "語"  # three byte tokens, one character
 
+ROUTER: dict[str, Any] = {"router_layer": 6, "n_experts": 4, "per_token": 2, "shares": [0.75, 0.5, 0.5, 0.25]}
+"""What a run on a mixture of experts has in ``experts``."""
+
 DEAD, DENSE, SPLITS, HOSTILES, BLANKS, TIED, TIED_TOO, NAMED = range(8)
 """What the first features are: the rest fire on one to three words each. TIED and TIED_TOO fire alike."""
 
@@ -74,6 +77,12 @@ def make_model(slug: str = "tiny-lm", **kwargs: Any) -> LanguageModel:
         "vocab_size": len(TOKENS) + 2,  # two padded rows
         "weights_digest": _digest("weights", slug),
         "tokenizer_digest": _digest("tokenizer", slug),
+        "hook_points": [
+            {"hook": "embeddings", "width": 64, "layers": [0, 0]},
+            {"hook": "resid_post", "width": 64, "layers": [0, 11]},
+            {"hook": "mlp_act", "width": 256, "layers": [0, 1, 3, 5, 7]},
+            {"hook": "mlp_out", "width": 64, "layers": [0, 11]},
+        ],
     }
     model = LanguageModel.objects.create(slug=slug, **(defaults | kwargs))
     Vocabulary.objects.create(
@@ -99,6 +108,7 @@ def make_sae(model: LanguageModel, slug: str = "tiny-lm-l6", **kwargs: Any) -> S
         "d_sae": 24,
         "k": 8,
         "digest": _digest("sae", slug),
+        "card": {"format": "saelens_v6", "reported_l0": 8.5, "files": [{"name": "w.safetensors", "bytes": 24_700}]},
         "training": {"tokens": 2_000_000, "fvu": 0.21, "seed": 0},
     }
     return SAE.objects.create(slug=slug, **(defaults | kwargs))
@@ -270,6 +280,7 @@ def _activity(run: Run, feature: Feature, rows: Sequence[NDArray[np.float32]], n
         histogram=_histogram(firing),
         examples=pack_examples(_examples(rows, firing)),
         partners=_partners(feature.index, run.sae.d_sae),
+        experts=_experts(feature.index, run.experts),
     )
 
 
@@ -277,6 +288,18 @@ def _partners(index: int, d_sae: int) -> bytes:
     """Two made up ones; none for DEAD."""
     n = 0 if index == DEAD else min(2, d_sae - 1)
     return pack_ranked(_ranked(np.random.default_rng(index), d_sae, n, 0.5, but=index))
+
+
+def _experts(index: int, router: dict[str, Any] | None) -> bytes:
+    """As many as a token has, by lift, made up; none for DEAD, nor on a dense model."""
+    if router is None:
+        return b""
+    n = 0 if index == DEAD else router["per_token"]
+    ids = np.random.default_rng(index).choice(router["n_experts"], n, replace=False)
+    shares = np.linspace(0.9, 0.5, n).astype(np.float32)
+    lifts = shares / np.array(router["shares"], np.float32)[ids]
+    order = np.argsort(-lifts)
+    return pack_ranked(Ranked(ids[order], shares[order]), Ranked(ids[order], lifts[order]))
 
 
 def _histogram(firing: NDArray[np.float32]) -> bytes:

@@ -1,7 +1,8 @@
-"""SAEs, their features, and one feature with its evidence."""
+"""Models, SAEs, their features, and one feature with its evidence."""
 
 from typing import Any
 
+from django.db.models import Count
 from django.http import HttpRequest
 from ninja import Query, Router
 
@@ -10,7 +11,9 @@ from features.evidence import (
     Related,
     ShownExample,
     examples_of,
+    experts_of,
     find_activity,
+    find_model,
     find_run,
     find_sae,
     logit_effects,
@@ -19,7 +22,8 @@ from features.evidence import (
     relatives_of,
 )
 from features.listing import FeatureListing
-from features.models import SAE, Activity, Label, Run
+from features.models import SAE, Activity, Label, LanguageModel, Run
+from features.selectors import placed_on
 from features.store.examples import BANDS
 from features.store.histogram import unpack_histogram
 from features.store.ranked import Ranked
@@ -27,6 +31,30 @@ from features.vocabulary import Tokens, tokens_of
 
 router = Router(tags=["SAEs"])
 PROBLEMS: dict[int, Any] = {401: schemas.Problem, 404: schemas.Problem, 422: schemas.Problem}
+
+
+@router.get(
+    "/models",
+    response={200: list[schemas.ModelSummaryOut], 401: schemas.Problem},
+    summary="All models",
+    tags=["Models"],
+)
+def list_models(request: HttpRequest) -> Any:
+    return LanguageModel.objects.annotate(n_saes=Count("saes")).order_by("name")
+
+
+@router.get(
+    "/models/{slug}",
+    response={200: schemas.ModelDetailOut, **PROBLEMS},
+    summary="One model: its hook points and its SAEs",
+    tags=["Models"],
+)
+def get_model(request: HttpRequest, slug: str) -> Any:
+    model = find_model(slug)
+    saes = [_with(placed.sae, placed.run) for placed in placed_on(model)]
+    names = [name for name in schemas.ModelSummaryOut.model_fields if name != "n_saes"]
+    known = {name: getattr(model, name) for name in names}
+    return known | {"n_saes": len(saes), "hook_points": model.hook_points, "saes": saes}
 
 
 @router.get("/saes", response={200: list[schemas.SAEOut], 401: schemas.Problem}, summary="All SAEs")
@@ -105,6 +133,8 @@ def _feature(run: Run, activity: Activity) -> dict[str, Any]:
         "partners": [_related(partner, "jaccard") for partner in relatives.partners],
         "n_pool_tokens": run.n_pool_tokens,
         "encoder_neighbours": [_related(near, "cosine") for near in relatives.encoder],
+        "router_layer": run.experts["router_layer"] if run.experts else None,
+        "experts": [{"expert": e.number, "share": e.share, "lift": e.lift} for e in experts_of(activity)],
     }
 
 

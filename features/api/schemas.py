@@ -8,6 +8,7 @@ from ninja import Field, Schema
 from pydantic import BeforeValidator
 
 from features.listing import ORDERS
+from features.models import SAE, Run
 
 # JSON has no NaN: a figure that could not be computed is null.
 Figure = Annotated[float | None, BeforeValidator(lambda v: v if v is not None and math.isfinite(v) else None)]
@@ -16,6 +17,18 @@ Figure = Annotated[float | None, BeforeValidator(lambda v: v if v is not None an
 class ModelOut(Schema):
     slug: str
     name: str
+
+
+class ModelSummaryOut(ModelOut):
+    architecture: str
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    source: str
+    revision: str
+    weights_digest: str
+    tokenizer_digest: str
+    n_saes: int
 
 
 class RunOut(Schema):
@@ -34,6 +47,11 @@ class RunOut(Schema):
     valid: bool
     why_not_valid: str = Field(description="one reason a line")
     created_at: datetime
+    router_layer: int | None = Field(description="of a mixture of experts: the layer whose router was read")
+
+    @staticmethod
+    def resolve_router_layer(run: Run) -> int | None:
+        return run.experts["router_layer"] if run.experts else None
 
 
 class SAEOut(Schema):
@@ -43,15 +61,32 @@ class SAEOut(Schema):
     architecture: str
     hook: str
     layer: int
+    hook_out: str | None = Field(description="where a transcoder's output belongs; null for an autoencoder")
+    layer_out: int | None
+    centred: bool = Field(description="the mean over d_in is taken off the activations first")
     d_in: int
+    d_out: int
     d_sae: int
     k: int | None
     digest: str = Field(description="sha256 of the weights")
+    card: dict[str, Any] = Field(description="what the checkpoint's files say, as they were understood; {} if not kept")
     run: RunOut | None = Field(description="the newest run; null before the first")
+
+    @staticmethod
+    def resolve_hook_out(sae: SAE) -> str | None:
+        return sae.hook_out or None
 
 
 class SAEDetailOut(SAEOut):
     training: dict[str, Any] = Field(description="the training record kept beside the weights")
+
+
+class ModelDetailOut(ModelSummaryOut):
+    hook_points: list[dict[str, Any]] = Field(
+        description="hook, width and layers of each, and the routers. Two layers are the first and the last of a run, "
+        "any other number the layers themselves. Empty until the next run on the model fills it in"
+    )
+    saes: list[SAEOut]
 
 
 class FeatureQuery(Schema):
@@ -142,6 +177,12 @@ class ExampleOut(Schema):
     document: DocumentOut
 
 
+class ExpertOut(Schema):
+    expert: int
+    share: float = Field(description="of the feature's firing tokens, those that the router sends to the expert")
+    lift: float = Field(description="that share over the expert's share of all tokens")
+
+
 class FeatureOut(Schema):
     sae: str
     index: int
@@ -165,6 +206,8 @@ class FeatureOut(Schema):
     partners: list[PartnerOut] = Field(description="the features that fire most nearly on the same tokens")
     n_pool_tokens: int = Field(description="unmasked tokens of the sample that partners were counted on")
     encoder_neighbours: list[NeighbourOut] = Field(description="by cosine of the encoder directions")
+    router_layer: int | None = Field(description="the layer whose router chose the experts; null for a dense model")
+    experts: list[ExpertOut] = Field(description="those chosen when the feature fires, by lift")
 
 
 class Problem(Schema):

@@ -15,7 +15,8 @@ from features.store.contexts import unpack_features
 class ActivityQuerySet(models.QuerySet["Activity"]):
     def for_table(self) -> Self:
         """With feature and label, without the bytes of the feature that no table shows."""
-        return self.select_related("feature__label__author").defer("partners", "feature__logits", "feature__neighbours")
+        unseen = ("partners", "experts", "feature__logits", "feature__neighbours")
+        return self.select_related("feature__label__author").defer(*unseen)
 
     def density_between(self, low: float | None, high: float | None) -> Self:
         found = self
@@ -63,6 +64,7 @@ class Activity(models.Model):
     histogram = models.BinaryField()
     examples = models.BinaryField()
     partners = models.BinaryField(default=b"", help_text="features that fire on the same tokens; empty if not computed")
+    experts = models.BinaryField(default=b"", help_text="experts chosen when it fires, by share and by lift; or empty")
 
     objects = ActivityQuerySet.as_manager()
 

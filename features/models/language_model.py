@@ -1,6 +1,7 @@
 """LanguageModel and its Vocabulary."""
 
 from django.db import models
+from django.urls import reverse
 
 
 class LanguageModel(models.Model):
@@ -16,6 +17,9 @@ class LanguageModel(models.Model):
     vocab_size = models.PositiveIntegerField()
     weights_digest = models.CharField(max_length=64)
     tokenizer_digest = models.CharField(max_length=64)
+    hook_points = models.JSONField(
+        default=list, blank=True, help_text="hook, width and layers of each, and the routers; empty if not known yet"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -26,6 +30,9 @@ class LanguageModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("model", args=[self.slug])
 
 
 class Vocabulary(models.Model):

@@ -63,6 +63,9 @@ class Run(models.Model):
     valid = models.BooleanField()
     why_not_valid = models.TextField(blank=True, help_text="the reasons, one sentence a line")
 
+    experts = models.JSONField(
+        null=True, help_text="router_layer, n_experts, per_token, and shares of all tokens by expert; null if dense"
+    )
     seconds = models.FloatField(help_text="time spent in the pass over the corpus")
     work = models.JSONField(
         default=list,

@@ -36,6 +36,7 @@ def feature_page(request: HttpRequest, slug: str, index: int) -> HttpResponse:
         "after": index + 1 if index + 1 < sae.d_sae else None,
     }
     if run and activity:
+        ctx["experts"] = evidence.experts_of(activity)
         ctx["chart"] = activation_chart(unpack_histogram(bytes(activity.histogram)))
         shown = evidence.examples_of(run, activity)
         ctx["bands"] = selectors.bands(shown.firing, tokens, activity.max_activation)

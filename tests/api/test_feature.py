@@ -32,6 +32,7 @@ def test_its_shape_and_its_numbers(client_in: Client, world: World) -> None:
             *("max_activation", "mean_activation", "valid", "why_not_valid"),
             *("histogram", "logits", "neighbours", "examples"),
             *("near_misses", "silent", "partners", "n_pool_tokens", "encoder_neighbours"),
+            *("router_layer", "experts"),
         ]
         assert (got["sae"], got["index"], got["run"]) == ("tiny-lm-l6", activity.index, world.run.pk)
         assert (got["n_tokens"], got["n_contexts_total"]) == (world.run.n_tokens, world.run.n_contexts)
@@ -110,6 +111,19 @@ def test_its_partners_come_with_their_sample(client_in: Client, world: World) ->
     assert [(p["index"], p["jaccard"]) for p in got["partners"]] == list(partners.pairs())
     assert got["n_pool_tokens"] == world.run.n_pool_tokens == 500
     assert get(client_in, DEAD)["partners"] == []
+
+
+def test_its_experts_come_with_their_router(client_in: Client, world: World) -> None:
+    assert (get(client_in, NAMED)["router_layer"], get(client_in, NAMED)["experts"]) == (None, [])  # a dense model
+    run = factories.make_run(world.sae, world.corpus, experts=factories.ROUTER)
+    factories.fill_run(run, list(world.sae.features.order_by("index")), 6)
+    got = get(client_in, NAMED, run=run.pk)
+    shares, lifts = unpack_ranked(bytes(Activity.objects.get(run=run, index=NAMED).experts), 2)
+    assert got["router_layer"] == 6
+    assert [(e["expert"], e["share"]) for e in got["experts"]] == list(shares.pairs())
+    assert [(e["expert"], e["lift"]) for e in got["experts"]] == list(lifts.pairs())
+    assert len(got["experts"]) == 2
+    assert get(client_in, DEAD, run=run.pk)["experts"] == []
 
 
 def test_labels(client_in: Client, world: World) -> None:

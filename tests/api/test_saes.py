@@ -36,10 +36,15 @@ def test_every_sae_with_its_newest_run(client_in: Client, world: World) -> None:
         "architecture": "topk",
         "hook": "resid_post",
         "layer": 6,
+        "hook_out": None,
+        "layer_out": None,
+        "centred": False,
         "d_in": 64,
+        "d_out": 64,
         "d_sae": 24,
         "k": 8,
         "digest": world.sae.digest,
+        "card": world.sae.card,
         "run": {
             "id": run.pk,
             "n_tokens": 7,
@@ -56,6 +61,7 @@ def test_every_sae_with_its_newest_run(client_in: Client, world: World) -> None:
             "valid": False,
             "why_not_valid": "L0 is far off",
             "created_at": first["run"]["created_at"],
+            "router_layer": None,
         },
     }
     assert (second["slug"], second["run"]) == (bare.slug, None)

@@ -15,6 +15,8 @@ PAGES = [
     "/saes/tiny-lm-l6/features/",
     "/saes/tiny-lm-l6/features/5/",
     "/saes/tiny-lm-l6/features/5/contexts/0/",
+    "/models/",
+    "/models/tiny-lm/",
     "/runs/1/",
     "/account/keys/",
 ]
@@ -28,7 +30,7 @@ def test_an_outsider_is_sent_to_sign_in(address: str, world: World, anonymous: C
 
 
 @pytest.mark.parametrize(
-    "address", ["/saes/nope/", "/saes/tiny-lm-l6/features/24/", "/runs/99/", "/saes/nope/features/"]
+    "address", ["/saes/nope/", "/saes/tiny-lm-l6/features/24/", "/runs/99/", "/saes/nope/features/", "/models/nope/"]
 )
 def test_what_is_not_there_says_so(address: str, world: World, client_in: Client) -> None:
     answer = client_in.get(address)

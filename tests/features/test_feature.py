@@ -104,6 +104,25 @@ def test_a_run_from_before_there_was_a_sample_says_nothing_of_partners(world: Wo
     assert "Fires together" not in page_of(client_in, NAMED)
 
 
+def test_experts_come_with_their_share_and_lift(world: World, client_in: Client) -> None:
+    assert "Experts chosen" not in page_of(client_in, NAMED)  # a dense model
+    run = factories.make_run(world.sae, world.corpus, experts=factories.ROUTER)
+    factories.fill_run(run, list(world.sae.features.order_by("index")), 6)
+    answer = client_in.get(f"{FEATURES}{NAMED}/?run={run.pk}")
+    page = answer.content.decode()
+    section = page[page.index("Experts chosen when it fires") : page.index("Nearest decoder directions")]
+    assert len(answer.context["experts"]) == 2
+    for expert in answer.context["experts"]:
+        assert expert.lift == pytest.approx(expert.share / factories.ROUTER["shares"][expert.number])
+        assert f'<th scope="row" class="num">{expert.number}</th>' in section
+        assert f'<rect width="{expert.share:.3f}"' in section
+        assert f'<line x1="{factories.ROUTER["shares"][expert.number]:.3f}"' in section
+    assert "the router of layer 6" in section
+    assert "2 of 4" in section
+    dead = client_in.get(f"{FEATURES}{DEAD}/?run={run.pk}").content.decode()
+    assert "None, on three or more of its firing tokens." in dead
+
+
 def test_hostile_text_is_escaped_everywhere(world: World, client_in: Client) -> None:
     page = page_of(client_in, HOSTILES)
     assert "<script>alert" not in page

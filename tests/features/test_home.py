@@ -14,6 +14,7 @@ def test_an_empty_site_says_what_to_run(user: User, client: Client) -> None:
     assert "make demo" in page
     assert "python manage.py extract" in page
     assert "/jobs/new/" in page
+    assert "/saes/add/" in page
 
 
 def test_saes_stand_by_layer_and_hook(world: World, client_in: Client) -> None:

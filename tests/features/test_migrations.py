@@ -75,6 +75,21 @@ def first_format(apps: Any) -> None:
         row(apps, "Context", run=run, number=number, token_ids=ids(9, 0, 70_000), features=ids(0, 4), text=f"a{number}")
 
 
+def test_earlier_rows_do_not_know_what_came_later(database: Any) -> None:
+    apps = migrated(database, "0003_run_quality")
+    sae = row(apps, "SAE", model=row(apps, "LanguageModel"), hook="resid_post", layer=4)
+    run = row(apps, "Run", sae=sae, corpus=row(apps, "Corpus"))
+    feature = row(apps, "Feature", sae=sae, index=3)
+    row(apps, "Activity", run=run, feature=feature, index=3, partners=b"p", density=0.25)
+    apps = migrated(database, "0004_any_sae")
+    (sae,) = apps.get_model("features", "SAE").objects.using(DATABASE)
+    assert (sae.hook, sae.layer, sae.hook_out, sae.layer_out, sae.centred) == ("resid_post", 4, "", None, False)
+    assert (sae.card, sae.model.hook_points, sae.runs.get().experts) == ({}, [], None)
+    (activity,) = apps.get_model("features", "Activity").objects.using(DATABASE)
+    assert (activity.pk, activity.density) == ((run.pk, 3), 0.25)
+    assert (bytes(activity.partners), bytes(activity.experts)) == (b"p", b"")
+
+
 def test_the_first_format_is_packed_anew(database: Any) -> None:
     first_format(migrated(database, "0001_initial"))
     apps = migrated(database, "0002_packed")

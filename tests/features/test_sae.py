@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 
+from features.models import SAE as SAERow
 from features.models import Corpus
 from tests import factories
 from tests.factories import World
@@ -18,6 +21,35 @@ def test_it_says_what_the_sae_is_and_how_good_the_run(world: World, client_in: C
         assert fact in page
     assert "plotly/plotly.min.js" in page
     assert len(client_in.get(SAE).context["rows"]) == 10
+
+
+def test_it_shows_what_its_files_say(world: World, client_in: Client) -> None:
+    page = client_in.get(SAE).content.decode()
+    card = page[page.index("What its files say") :]
+    for fact in ("saelens_v6", "8.5", "w.safetensors"):
+        assert fact in card
+    SAERow.objects.update(card={})  # from before there were cards
+    assert "What its files say" not in client_in.get(SAE).content.decode()
+
+
+def test_a_transcoder_says_where_it_writes(world: World, client_in: Client) -> None:
+    where = {"hook": "mlp_in", "layer": 3, "hook_out": "mlp_out", "centred": True}
+    near = factories.make_sae(world.model, "near", layer_out=3, **where)
+    far = factories.make_sae(world.model, "far", layer_out=5, **where)
+    assert near.site == "layer 3 · mlp_in → mlp_out"
+    assert far.site == "layer 3 · mlp_in → layer 5 · mlp_out"
+    page = client_in.get("/saes/far/").content.decode()
+    for fact in (far.site, "mlp_in, layer 3 of 12", "mlp_out, layer 5", "centred: its mean over the 64 dimensions"):
+        assert fact in page
+    assert "centred" not in client_in.get(SAE).content.decode().split("What its files say")[0]
+
+
+@pytest.mark.parametrize("other", [{"k": None}, {"hook_out": "mlp_out", "layer_out": 0}, {"centred": True}])
+def test_a_row_for_each_way_of_reading_one_checkpoint(world: World, other: dict[str, Any]) -> None:
+    sae = factories.make_sae(world.model, "b", digest=world.sae.digest, **other)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        factories.make_sae(world.model, "c", digest=sae.digest, **other)
+    factories.make_sae(world.model, "d", digest=sae.digest, layer=0, **other)
 
 
 def test_the_newest_run_is_shown_unless_another_is_chosen(world: World, client_in: Client) -> None:
