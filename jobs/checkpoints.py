@@ -18,11 +18,12 @@ from jobs.catalogue import NotUsable, checkpoint_id
 from jobs.engine import hub
 from jobs.engine.errors import SettingsError
 from jobs.models import Checkpoint
+from jobs.requests import MAX_PLACE
 from jobs.tasks import ask_to_read
 
 MAX_UNFINISHED = 8  # uploads of one person
 KEPT = timedelta(days=7)  # what was sent of an upload that nobody goes on with
-OVERRIDES = ("k", "layer", "hook", "centred")
+OVERRIDES = ("k", "layer", "hook", "centred", "hook_out")
 OnProgress = Callable[[int, int], object]  # bytes fetched, bytes to fetch
 
 
@@ -154,7 +155,10 @@ def _at(place: str, revision: str, on_progress: OnProgress | None) -> Located:
         return Located(path, place)
     wanted = replace(wanted, revision=revision or wanted.revision)
     fetched = hub.fetch(wanted, settings.MAX_SAE_BYTES, on_progress)
-    return Located(fetched.path, str(replace(wanted, revision=fetched.revision)), fetched.revision)
+    source = str(replace(wanted, revision=fetched.revision))
+    if len(source) > MAX_PLACE:  # said now, and not when the run is to be written
+        raise SettingsError(f"{wanted} with its commit has more than {MAX_PLACE} characters: take the SAE from a folder.")
+    return Located(fetched.path, source, fetched.revision)
 
 
 def _stored(pk: int, number: int, name: str) -> bool:

@@ -28,12 +28,15 @@ def _path(name: str) -> forms.CharField:
     return forms.CharField(label=name, required=False, max_length=500, error_messages=too_long)
 
 
+HOOK = r"^[A-Za-z][\w.]*\Z"
+
+
 class SAEForm(forms.Form):
     """What a person may say of an SAE that its files do not."""
 
     layer = _whole("Layer", 0, 9999, required=False, help_text="From 0. Empty: as the SAE's files say.")
     hook = forms.RegexField(
-        r"^[A-Za-z][\w.]*\Z",
+        HOOK,
         label="Hook",
         strip=True,
         required=False,
@@ -47,6 +50,15 @@ class SAEForm(forms.Form):
 class OverridesForm(SAEForm):
     """The same for an SAE that is added: kept with it."""
 
+    hook_out = forms.RegexField(
+        HOOK,
+        label="Hook out",
+        strip=True,
+        required=False,
+        max_length=120,
+        help_text="What a transcoder writes, for instance mlp_out, if its files do not say.",
+        error_messages={"invalid": "Hook out: give a name such as mlp_out."},
+    )
     centred = forms.TypedChoiceField(
         label="Centred",
         choices=[("", "as the files say"), ("true", "yes"), ("false", "no")],

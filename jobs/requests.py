@@ -15,9 +15,9 @@ class ExtractionRequest:
 
     ``tokens``: read at most about so many (None: all). ``context``: tokens per window. ``top``: examples kept per
     feature. ``skip_first``: positions at the start of each window that are left out of statistics. ``layer``, ``hook``,
-    ``k`` and ``centred`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ... ``dtype`` of the
-    model: float32, bfloat16, float16, or auto, which is float32 on a CPU and bfloat16 on CUDA. ``shards``: into how
-    many pieces the corpus is cut, or as many as its length suggests.
+    ``hook_out``, ``k`` and ``centred`` say what the SAE's files do not. ``device``: auto, cpu, cuda, cuda:1 ...
+    ``dtype`` of the model: float32, bfloat16, float16, or auto, which is float32 on a CPU and bfloat16 on CUDA.
+    ``shards``: into how many pieces the corpus is cut, or as many as its length suggests.
     """
 
     model: str
@@ -32,6 +32,7 @@ class ExtractionRequest:
     hook: str | None = None
     k: int | None = None
     centred: bool | None = None
+    hook_out: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     shards: int | None = None

@@ -43,7 +43,9 @@ def sae_located(request: ExtractionRequest) -> tuple[Located, dict[str, Any]]:
     That is what the request gives, else what is known. Raises EngineError.
     """
     row = SAE.objects.filter(slug=request.sae).first()
-    known = {name: getattr(row, name) for name in OVERRIDES} if row else checkpoints.said_of(request.sae)
+    known = checkpoints.said_of(request.sae)
+    if row is not None:
+        known = {name: getattr(row, name) for name in OVERRIDES} | {"hook_out": row.hook_out or None}
     given = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
     return checkpoints.locate(row.source if row else request.sae), known | given
 

@@ -10,28 +10,29 @@ from jobs.engine.capture import SINK_RATIO, SINK_SAMPLE, Capture, capture_of, mo
 from jobs.engine.corpus import Context
 from jobs.engine.cross_entropy import CrossEntropy, cross_entropy
 from jobs.engine.errors import SettingsError
+from jobs.engine.extraction import check_widths
 from jobs.engine.misreadings import Reading, as_loaded, readings
 from jobs.engine.model import LoadedModel
-from jobs.engine.points import Place, Point, points_of, recording, run
+from jobs.engine.points import Point, points_of, recording, run
 from jobs.engine.quality import MIN_EXPLAINED_VARIANCE, Quality, QualitySums, why_not_valid
 from jobs.engine.saes import SAE
 
 BATCH = 16  # contexts of a forward pass
 SURVEYED = 4  # contexts that other places and readings are tried on
 CE_CONTEXTS = 4
-CLEARLY = 0.8  # another place or reading is better where it leaves less than this share of what was left unexplained
+CLEARLY = 0.8  # of what the SAE leaves unexplained as loaded: what leaves less fits clearly better
 
 
 @dataclass(frozen=True)
 class Trial:
     """How well the SAE does when read otherwise; ``advice`` says how.
 
-    ``explained``: 1 - median |y - y^|^2 / median |y - mean y|^2 over tokens. Unlike explained variance it compares
-    places: deep in a model a few tokens with huge norms, alike in every layer, would make up most of the variance.
+    ``left``: what it leaves unexplained, as a share of what it leaves as loaded, on the same tokens.
     """
 
     advice: str
-    explained: float
+    left: float
+    explained_variance: float
     l0: float
 
 
@@ -69,13 +70,30 @@ class _Try:
         return self.point, self.point_out or self.point
 
     @torch.inference_mode()
-    def trial(self, x: Tensor, y: Tensor) -> Trial:
+    def fit(self, x: Tensor, y: Tensor) -> "_Fit":
         """On activations [n, d] at its points."""
         found = self.reading.read(x, y)
-        error = (found.y - found.y_hat).square().sum(-1).median()
-        spread = (found.y - found.y.mean(0)).square().sum(-1).median()
-        explained = 1 - float(error / spread) if spread > 0 else 0.0
-        return Trial(self.reading.advice, explained, found.n_active / max(1, len(x)))
+        error = (found.y - found.y_hat).double().square().sum(-1)
+        spread = (found.y - found.y.mean(0)).double().square().sum(-1)
+        median, mean = (float(f(error) / f(spread).clamp_min(1e-30)) for f in (torch.median, torch.mean))
+        return _Fit(median, mean, found.n_active / max(1, len(x)))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Unexplained shares of the variance: ``mean`` is 1 - EV, ``median`` sets the median error against the median
+    distance from the mean. Deep in a model a few tokens of huge norm, much alike in all layers, make up most of the
+    variance, so places are compared by the median token; readings in one place, which may err on some tokens, by EV.
+    """
+
+    median: float
+    mean: float
+    l0: float
+
+    def trial(self, advice: str, loaded: "_Fit", *, elsewhere: bool) -> Trial:
+        ours, theirs = (self.median, loaded.median) if elsewhere else (self.mean, loaded.mean)
+        left = ours / max(theirs, 1e-6)  # of next to nothing
+        return Trial(advice, left, 1 - self.mean, self.l0)
 
 
 def check(model: LoadedModel, sae: SAE, contexts: Sequence[Context], skip_first: int = 0) -> Iterator[str | Verdict]:
@@ -91,6 +109,7 @@ def check(model: LoadedModel, sae: SAE, contexts: Sequence[Context], skip_first:
         best = _search(model, sae, [p for p in places if hook in (None, p.hook) and layer in (None, p.layer)], contexts)
         hook, layer = best.hook, best.layer
     capture = capture_of(model, sae, hook, layer, skip_first)
+    check_widths(sae, capture)
     capture.calibrate(contexts[:SINK_SAMPLE])
     yield f"reading {sum(len(c.token_ids) for c in contexts):,} tokens at {capture.hook} of layer {layer}"
     quality = _quality(capture, sae, contexts)
@@ -98,11 +117,14 @@ def check(model: LoadedModel, sae: SAE, contexts: Sequence[Context], skip_first:
     loss = cross_entropy(capture, sae, contexts[:CE_CONTEXTS])
     yield "trying other layers, other hook points and other readings"
     tries = list(_tries(capture, sae, places))
-    loaded, *trials = _run(capture, tries, contexts[:SURVEYED])
-    elsewhere = [t for t, attempt in zip(trials, tries[1:], strict=True) if attempt.point != capture.point]
+    loaded, *fits = _run(capture, tries, contexts[:SURVEYED])
+    trials = [
+        fit.trial(attempt.reading.advice, loaded, elsewhere=attempt.point != capture.point)
+        for fit, attempt in zip(fits, tries[1:], strict=True)
+    ]
+    trials.sort(key=lambda trial: round(trial.left, 2))  # of equals the plainest, which comes first
     reasons = why_not_valid(quality, sae.k, reported_l0=sae.reported_l0, cross_entropy=loss)
-    reasons, cause = _judge(reasons, loaded, elsewhere, trials)
-    trials.sort(key=lambda trial: -trial.explained)
+    reasons, cause = _judge(reasons, trials[0] if trials else None)
     yield Verdict(capture.point, capture.point_out, quality, loss, reasons, cause, trials, found)
 
 
@@ -136,25 +158,25 @@ def _name(point: Point) -> str:
     return f"{point.hook} of layer {point.layer}"
 
 
-def _run(capture: Capture, tries: Sequence[_Try], contexts: Sequence[Context]) -> list[Trial]:
-    activations = _activations(capture, {p.place: p for t in tries for p in t.points}, contexts)
-    return [t.trial(*_centred(capture, *(activations[point.place] for point in t.points))) for t in tries]
+def _run(capture: Capture, tries: Sequence[_Try], contexts: Sequence[Context]) -> list[_Fit]:
+    activations = _activations(capture, list({point for t in tries for point in t.points}), contexts)
+    return [t.fit(*_centred(capture, *(activations[point] for point in t.points))) for t in tries]
 
 
 @torch.inference_mode()
-def _activations(capture: Capture, points: dict[Place, Point], contexts: Sequence[Context]) -> dict[Place, Tensor]:
+def _activations(capture: Capture, points: Sequence[Point], contexts: Sequence[Context]) -> dict[Point, Tensor]:
     """float32 [n, width] at each of ``points``, of the same n tokens everywhere: the capture's, without the first of
     each context, where many models keep something of another kind. One context at a time goes through the model.
     """
-    found: dict[Place, list[Tensor]] = {place: [] for place in points}
+    found: dict[Point, list[Tensor]] = {point: [] for point in points}
     for context in contexts:
         batch = capture.run([context])
         batch.mask[:, 0] = False
-        with recording(list(points)) as record:
+        with recording([point.place for point in points]) as record:
             run(capture.model, batch.token_ids)
-        for number, (place, point) in enumerate(points.items()):
-            found[place].append(point.read(record[number], tuple(batch.token_ids.shape))[batch.mask])
-    return {place: torch.cat(parts) for place, parts in found.items()}
+        for number, point in enumerate(points):
+            found[point].append(point.read(record[number], tuple(batch.token_ids.shape))[batch.mask])
+    return {point: torch.cat(parts) for point, parts in found.items()}
 
 
 def _centred(capture: Capture, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,25 +185,19 @@ def _centred(capture: Capture, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x - x.mean(-1, keepdim=True), y if capture.point_out else y - y.mean(-1, keepdim=True)
 
 
-def _judge(
-    reasons: list[str], loaded: Trial, elsewhere: Sequence[Trial], trials: Sequence[Trial]
-) -> tuple[list[str], str | None]:
-    """The reasons, with one more where another place fits clearly better, and the likeliest cause of them."""
-    if better := _better(elsewhere, loaded):
-        figures = f"{better.explained:.3f} of a typical token is explained there, {loaded.explained:.3f} here"
-        reasons = [*reasons, f"It fits another place clearly better: {figures}."]
+def _judge(reasons: list[str], best: Trial | None) -> tuple[list[str], str | None]:
+    """The reasons, with one more where ``best`` fits clearly better than as loaded, and the likeliest cause."""
+    better = best is not None and best.left < CLEARLY
+    if best is not None and better:
+        reasons = [
+            *reasons,
+            f"Read otherwise it leaves only {best.left:.0%} of what it leaves unexplained now: see what follows.",
+        ]
     if not reasons:
         return [], None
-    best = _better(trials, loaded)
-    if best is None or best.explained < MIN_EXPLAINED_VARIANCE:
+    if best is None or not better or best.explained_variance < MIN_EXPLAINED_VARIANCE:
         return reasons, "Nothing that was tried fits: the SAE was probably made for another model, or is damaged."
-    return reasons, f"{best.advice} Then {best.explained:.3f} of a typical token is explained, with L0 {best.l0:.1f}."
-
-
-def _better(trials: Sequence[Trial], loaded: Trial) -> Trial | None:
-    """The best of ``trials`` if it is clearly better."""
-    best = max(trials, key=lambda trial: trial.explained, default=None)
-    return best if best and 1 - best.explained < CLEARLY * (1 - loaded.explained) else None
+    return reasons, f"{best.advice} Then EV is {best.explained_variance:.3f} and L0 {best.l0:.1f} on a few contexts."
 
 
 def _search(model: LoadedModel, sae: SAE, places: Sequence[Point], contexts: Sequence[Context]) -> Point:
@@ -196,5 +212,5 @@ def _search(model: LoadedModel, sae: SAE, places: Sequence[Point], contexts: Seq
     capture = capture_of(model, sae, fitting[0].hook, fitting[0].layer)
     capture.calibrate(contexts[:SINK_SAMPLE])
     tries = [_Try(as_loaded(sae), point) for point in fitting]
-    trials = _run(capture, tries, contexts[:SURVEYED])
-    return max(zip(trials, fitting, strict=True), key=lambda pair: pair[0].explained)[1]
+    fits = _run(capture, tries, contexts[:SURVEYED])
+    return min(zip(fits, fitting, strict=True), key=lambda pair: pair[0].median)[1]

@@ -12,6 +12,7 @@ from jobs.engine.capture import Batch, Capture
 from jobs.engine.corpus import Context
 from jobs.engine.errors import SettingsError
 from jobs.engine.saes import SAE
+from jobs.engine.saes.activations import TopK
 from jobs.engine.state import State
 
 MAX_CONTEXT = (1 << 15) - 1  # positions are kept in 16 bits, with a sign
@@ -78,11 +79,21 @@ def plan_batches(lengths: NDArray[np.int64], settings: ExtractionSettings, d_sae
 
 def check_fit(sae: SAE, capture: Capture, context: int) -> None:
     """Raise SettingsError where this SAE cannot read what ``capture`` gives, or the model no window so long."""
-    model, path = capture.model, sae.source.path
+    model = capture.model
     if model.max_context is not None and context > model.max_context:
         raise SettingsError(
             f"A context of {context} tokens is too long: {model.name} reads {model.max_context} at most."
         )
+    check_widths(sae, capture)
+    if isinstance(sae.activation, TopK) and sae.activation.by_magnitude:
+        raise SettingsError(
+            f"The SAE {sae.source.path} is {sae.architecture}; extraction does not count negative activations so far."
+        )
+
+
+def check_widths(sae: SAE, capture: Capture) -> None:
+    """Raise SettingsError where the SAE's widths are not those of what ``capture`` gives."""
+    model, path = capture.model, sae.source.path
     if sae.is_transcoder and capture.point_out is None:
         raise SettingsError(f"The SAE {path} is a transcoder, but nothing says at which hook point it writes.")
     read, written = capture.point, capture.point_out or capture.point
@@ -93,8 +104,6 @@ def check_fit(sae: SAE, capture: Capture, context: int) -> None:
                 f"The SAE {path} {verb} vectors of width {width} ({name}), but {model.name} has width {point.width} "
                 f"at {point.hook} of layer {point.layer}: it was trained on another model or hook point."
             )
-    if sae.architecture == "abstopk":
-        raise SettingsError(f"The SAE {path} is abstopk; extraction does not count negative activations so far.")
 
 
 def extract(

@@ -67,15 +67,20 @@ def load_sae(
     layer: int | None = None,
     hook: str | None = None,
     centred: bool | None = None,
+    hook_out: str | None = None,
 ) -> SAE:
     """Load the SAE at ``path``, a folder or a file, as float32 onto ``device``.
 
-    ``k``, ``layer`` (from 0), ``hook`` ("resid_post" or "blocks.9.hook_resid_post") and ``centred`` (the mean over d_in
-    is taken off the activations first) say what the files do not, and win over them. Raises SAELoadError, one sentence
-    that names the file and the fault.
+    ``k``, ``layer`` (from 0), ``hook`` ("resid_post" or "blocks.9.hook_resid_post"), ``hook_out`` (what a transcoder
+    writes) and ``centred`` (the mean over d_in is taken off the activations first) say what the files do not, and win
+    over them. Raises SAELoadError, one sentence that names the file and the fault.
     """
     overrides = Overrides(
-        _whole("k", k, 1, None), _whole("layer", layer, 0, MAX_LAYER), check_name(hook, "hook"), centred
+        k=_whole("k", k, 1, None),
+        layer=_whole("layer", layer, 0, MAX_LAYER),
+        hook=check_name(hook, "hook"),
+        centred=centred,
+        hook_out=check_name(hook_out, "hook_out"),
     )
     path = check_path(Path(path))
     try:

@@ -24,6 +24,7 @@ class Overrides:
     layer: int | None = None
     hook: str | None = None  # short ("resid_post") or full ("blocks.9.hook_resid_post")
     centred: bool | None = None
+    hook_out: str | None = None  # of a transcoder; makes one of what the files do not call so
 
     def no_k(self, file: Path, architecture: str) -> None:
         if self.k is not None:
@@ -74,6 +75,10 @@ class Site:
             layer = layer if given_layer is None else given_layer
         layer = layer if overrides.layer is None else overrides.layer
         hook_out, layer_out = hook_names.parse(out_name)
+        if overrides.hook_out is not None:
+            given, given_layer = hook_names.parse(overrides.hook_out)
+            hook_out = overrides.hook_out if given is None else given
+            layer_out = layer_out if given_layer is None else given_layer
         return cls(hook_name, hook, layer, hook_out, layer if layer_out is None and hook_out else layer_out)
 
 
@@ -145,7 +150,7 @@ class SAE(nn.Module):
         self.digest, self.dtype_on_disk = source.digest, source.dtype_on_disk
         self.hook_name, self.hook, self.layer = site.hook_name, site.hook, site.layer
         self.hook_out, self.layer_out = site.hook_out, site.layer_out
-        self.is_transcoder, self.centred = source.is_transcoder, source.centred
+        self.is_transcoder, self.centred = source.is_transcoder or site.hook_out is not None, source.centred
         self.reported_l0, self.model_name = source.reported_l0, source.model_name
         self.d_in, self.d_sae = W_enc.shape
         self.d_out = W_dec.shape[1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobs.engine.model import LoadedModel
     from jobs.engine.saes import SAE
 
-SHOWN = 3  # trials
+SHOWN = 5  # trials
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("sae", help="slug, folder, file or hub id of the checkpoint")
+        parser.add_argument("sae", help="slug, folder, file, hub id or checkpoint:ID")
         parser.add_argument("--model", required=True, help="slug, folder, .gguf file, package:NAME or hub id")
         parser.add_argument("--corpus", help="slug or file, as for extract (default: the demo's text)")
         parser.add_argument("--tokens", type=int, default=4096, help="of the corpus that are read (default: 4096)")
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--skip-first", type=int, default=0, help="positions of each window to leave out")
         parser.add_argument("--layer", type=int, help="where the SAE reads, in place of what its files say")
         parser.add_argument("--hook", help="the hook point, in place of what its files say")
+        parser.add_argument("--hook-out", help="what a transcoder writes, if its files do not say")
         parser.add_argument("--k", type=int, help="k of a TopK SAE, in place of what its files say")
         parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
@@ -99,20 +100,39 @@ class Command(BaseCommand):
             )
         else:
             self.stdout.write(f"  {'CE recovered':<16} not measured here")
-        for trial in verdict.trials[:SHOWN]:
-            self.stderr.write(f"  tried: {trial.explained:.3f} explained, L0 {trial.l0:.1f}: {trial.advice}")
         word = self.style.SUCCESS("VALID") if verdict.valid else self.style.ERROR("NOT VALID")
         self.stdout.write(f"\n{word}")
-        for line in [*verdict.reasons, *([f"Likely cause: {verdict.cause}"] if verdict.cause else [])]:
-            self.stdout.write(f"  {line}")
+        if not verdict.valid:
+            self.show_reasons(verdict)
         if as_json:
             self.stdout.write(json.dumps(_as_json(verdict, sae)))
+
+    def show_reasons(self, verdict: "Verdict") -> None:
+        for reason in verdict.reasons:
+            self.stdout.write(f"  {reason}")
+        self.stdout.write(f"  Most likely: {verdict.cause}")
+        self.stdout.write("  Nearest of what was tried, on a few contexts:")
+        for trial in verdict.trials[:SHOWN]:
+            self.stdout.write(f"    EV {trial.explained_variance:>8.3f}  L0 {trial.l0:>7.1f}  {trial.advice}")
 
 
 def _request(options: dict[str, Any]) -> ExtractionRequest:
     from jobs.demo import build_corpus
 
-    names = ("model", "sae", "tokens", "context", "skip_first", "layer", "hook", "k", "centred", "device", "dtype")
+    names = (
+        "model",
+        "sae",
+        "tokens",
+        "context",
+        "skip_first",
+        "layer",
+        "hook",
+        "hook_out",
+        "k",
+        "centred",
+        "device",
+        "dtype",
+    )
     asked = {name: options[name] for name in names} | {"corpus": options["corpus"] or str(build_corpus())}
     if options["tokens"] < 1 or options["context"] < 2:
         raise ValueError("--tokens must be at least 1 and --context at least 2.")

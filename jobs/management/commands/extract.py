@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--model", required=True, help="slug, folder, .gguf file, package:NAME or hub id")
-        parser.add_argument("--sae", required=True, help="slug or folder of the checkpoint")
+        parser.add_argument("--sae", required=True, help="slug, folder, file, hub id or checkpoint:ID")
         parser.add_argument("--corpus", required=True, help="slug, or a .jsonl, .jsonl.gz, .txt or .parquet file")
         parser.add_argument("--tokens", type=int, help="stop after the window that reaches so many (default: all)")
         parser.add_argument("--context", type=int, default=128, help="tokens in a window (default: 128)")
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--layer", type=int, help="where the SAE reads, if its files do not say")
         parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
+        parser.add_argument("--hook-out", help="what a transcoder writes, if its files do not say")
         parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")
         parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
