@@ -157,7 +157,9 @@ def _at(place: str, revision: str, on_progress: OnProgress | None) -> Located:
     fetched = hub.fetch(wanted, settings.MAX_SAE_BYTES, on_progress)
     source = str(replace(wanted, revision=fetched.revision))
     if len(source) > MAX_PLACE:  # said now, and not when the run is to be written
-        raise SettingsError(f"{wanted} with its commit has more than {MAX_PLACE} characters: take the SAE from a folder.")
+        raise SettingsError(
+            f"{wanted} with its commit has more than {MAX_PLACE} characters: take the SAE from a folder."
+        )
     return Located(fetched.path, source, fetched.revision)
 
 

@@ -91,7 +91,7 @@ def register_model(model: LoadedModel, points: list[dict[str, Any]]) -> Language
             special_ids=pack_ids(sorted(model.special_ids)),
             joiner=tokens.joiner,
         )
-    _update(row, source=model.source, hook_points=row.hook_points or points)
+    _update(row, source=model.source, revision=model.revision, hook_points=row.hook_points or points)
     return row
 
 

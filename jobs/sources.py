@@ -45,7 +45,10 @@ def sae_located(request: ExtractionRequest) -> tuple[Located, dict[str, Any]]:
     row = SAE.objects.filter(slug=request.sae).first()
     known = checkpoints.said_of(request.sae)
     if row is not None:
-        known = {name: getattr(row, name) for name in OVERRIDES} | {"hook_out": row.hook_out or None}
+        known = {name: getattr(row, name) for name in OVERRIDES}
+        known["hook_out"] = row.hook_out or None
+        if row.layer_out is not None and request.hook_out is None:  # it moves along with what is read
+            known["layer_out"] = row.layer_out + (0 if request.layer is None else request.layer - row.layer)
     given = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
     return checkpoints.locate(row.source if row else request.sae), known | given
 

@@ -114,7 +114,7 @@ class State:
 
     def update(self, batch: Batch, codes: Codes, reconstruction: Tensor, seed: int) -> None:
         """Add a batch: ``codes`` and ``reconstruction`` [n, d_out] of its unmasked tokens."""
-        self.quality.update(batch.y[batch.mask], reconstruction, len(codes.firings))
+        self.quality.update(batch.y[batch.mask], reconstruction, len(codes.active))
         if self.experts is not None and batch.experts is not None:
             self.experts.update(batch.experts[batch.mask], codes.firings.token, codes.firings.feature)
         numbers = torch.tensor([c.number for c in batch.contexts], device=batch.mask.device)

@@ -68,12 +68,13 @@ def load_sae(
     hook: str | None = None,
     centred: bool | None = None,
     hook_out: str | None = None,
+    layer_out: int | None = None,
 ) -> SAE:
     """Load the SAE at ``path``, a folder or a file, as float32 onto ``device``.
 
-    ``k``, ``layer`` (from 0), ``hook`` ("resid_post" or "blocks.9.hook_resid_post"), ``hook_out`` (what a transcoder
-    writes) and ``centred`` (the mean over d_in is taken off the activations first) say what the files do not, and win
-    over them. Raises SAELoadError, one sentence that names the file and the fault.
+    ``k``, ``layer`` (from 0), ``hook`` ("resid_post" or "blocks.9.hook_resid_post"), ``hook_out`` and ``layer_out``
+    (what a transcoder writes) and ``centred`` (the mean over d_in is taken off the activations first) say what the
+    files do not, and win over them. Raises SAELoadError, one sentence that names the file and the fault.
     """
     overrides = Overrides(
         k=_whole("k", k, 1, None),
@@ -81,6 +82,7 @@ def load_sae(
         hook=check_name(hook, "hook"),
         centred=centred,
         hook_out=check_name(hook_out, "hook_out"),
+        layer_out=_whole("layer_out", layer_out, 0, MAX_LAYER),
     )
     path = check_path(Path(path))
     try:

@@ -50,7 +50,7 @@ class GroupMax(nn.Module):
         self.k = k
 
     def forward(self, p: Tensor) -> Tensor:
-        groups = p.view(*p.shape[:-1], self.k, -1)
+        groups = p.view(*p.shape[:-1], self.k, p.shape[-1] // self.k)
         value, place = groups.max(-1, keepdim=True)
         return torch.zeros_like(groups).scatter_(-1, place, value.relu()).flatten(-2)
 

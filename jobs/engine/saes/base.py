@@ -25,6 +25,7 @@ class Overrides:
     hook: str | None = None  # short ("resid_post") or full ("blocks.9.hook_resid_post")
     centred: bool | None = None
     hook_out: str | None = None  # of a transcoder; makes one of what the files do not call so
+    layer_out: int | None = None
 
     def no_k(self, file: Path, architecture: str) -> None:
         if self.k is not None:
@@ -65,20 +66,24 @@ class Site:
     ) -> "Site":
         """From names as files have them; ``read_as``: what such a name means, where hook_names does not know it.
 
-        ``layer`` is what is said beside the name; ``overrides`` win over it all.
+        ``layer`` is what is said beside the name; ``overrides`` win over it all. Where they move the input, the output
+        moves along, unless its layer is given too.
         """
         hook, named_layer = hook_names.parse(hook_name if read_as is None else read_as)
-        layer = named_layer if layer is None else layer
+        stated = layer = named_layer if layer is None else layer
         if overrides.hook is not None:
             given, given_layer = hook_names.parse(overrides.hook)
             hook = overrides.hook if given is None else given
             layer = layer if given_layer is None else given_layer
         layer = layer if overrides.layer is None else overrides.layer
         hook_out, layer_out = hook_names.parse(out_name)
+        if stated is not None and layer is not None and layer_out is not None:
+            layer_out = layer + layer_out - stated
         if overrides.hook_out is not None:
             given, given_layer = hook_names.parse(overrides.hook_out)
             hook_out = overrides.hook_out if given is None else given
             layer_out = layer_out if given_layer is None else given_layer
+        layer_out = layer_out if overrides.layer_out is None else overrides.layer_out
         return cls(hook_name, hook, layer, hook_out, layer if layer_out is None and hook_out else layer_out)
 
 
