@@ -1,5 +1,6 @@
 """From what a request names to what the engine loads: slugs of registered rows, or places on this machine."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from jobs.requests import ExtractionRequest
 
 
 def absolute(text: str) -> str:
-    """``text`` with its whole path, if it is a path that exists here: a worker may stand in another folder."""
+    """``text`` with its whole path, if it is a path that exists here: a worker may stand in another folder.
+
+    Links are kept: names on the way to an SAE say its layer, and a hub's cache links to files without names.
+    """
     try:
         path = Path(text).expanduser()
-        return str(path.resolve()) if path.exists() else text
+        return os.path.abspath(path) if path.exists() else text  # noqa: PTH100 - takes ".." out, unlike Path.absolute
     except (OSError, RuntimeError, ValueError):  # no such user, no permission, no possible path
         return text
 

@@ -1,11 +1,13 @@
 """What a worker is told of the model that a request names, and whose code it may run."""
 
+from pathlib import Path
+
 import pytest
 from pytest_django.fixtures import Settings
 
 from features.models import LanguageModel
 from jobs.requests import ExtractionRequest
-from jobs.sources import ModelSource, model_source
+from jobs.sources import ModelSource, absolute, model_source
 from tests.factories import World
 
 
@@ -30,3 +32,13 @@ def test_code_is_trusted_by_its_exact_source(settings: Settings, model: str, tru
     assert not asked(model).trust_remote_code
     settings.TRUST_REMOTE_CODE = ["lab/own", "/models/x"]
     assert asked(model).trust_remote_code is trusted
+
+
+def test_a_path_keeps_its_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a hub's cache has its name only as a link."""
+    (tmp_path / "blob").write_text("weights")
+    (tmp_path / "layer5.sae.pt").symlink_to(tmp_path / "blob")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert absolute("../layer5.sae.pt") == str(tmp_path / "layer5.sae.pt")
+    assert absolute("owner/name") == "owner/name"
