@@ -19,7 +19,7 @@ KEPT = ROOT / "docs" if os.environ.get("KEEP_SCREENSHOTS") else None
 
 def open_sae(page: Page, home: str) -> None:
     page.goto(home)
-    page.locator("main a[href^='/saes/']").first.click()
+    page.locator("main a[href^='/saes/']:not([href='/saes/add/'])").first.click()
     expect(page).to_have_url(f"{home}saes/{page.url.rstrip('/').split('/')[4]}/")
 
 
