@@ -21,8 +21,8 @@ from jobs.engine.saes import (
     sparsify,
 )
 from jobs.engine.saes.base import SAE, Overrides
-from jobs.engine.saes.place import Place, find_place, folders_in, pickles_in
-from jobs.engine.saes.text import check_name, check_path, clip
+from jobs.engine.saes.place import Place, find_places, folders_in, pickles_in
+from jobs.engine.saes.text import check_name, check_path, clip, clip_path
 
 __all__ = ["SAE", "load_sae"]
 
@@ -85,22 +85,28 @@ def load_sae(
         layer_out=_whole("layer_out", layer_out, 0, MAX_LAYER),
     )
     path = check_path(Path(path))
+    shown = clip_path(path)
     try:
         if not path.exists():
-            raise SAELoadError(f"{path} does not exist.")
-        place = find_place(path)
-        for checkpoint_format in FORMATS:
-            if checkpoint_format.detect(place):
-                return checkpoint_format.load(place, overrides).to(device)
-        raise SAELoadError(f"{path} is no SAE checkpoint that can be read here{_instead(path)}.")
+            raise SAELoadError(f"{shown} does not exist.")
+        checkpoint_format, place = _recognise(path)
+        return checkpoint_format.load(place, overrides).to(device)
     except OSError as error:
-        raise SAELoadError(f"{path} cannot be read: {error.strerror}.") from error
+        raise SAELoadError(f"{shown} cannot be read: {error.strerror}.") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise SAELoadError(f"{path} does not fit into memory.") from error
+        raise SAELoadError(f"{shown} does not fit into memory.") from error
     except RuntimeError as error:  # as torch says it on a CPU
         if "allocate memory" not in str(error):
             raise
-        raise SAELoadError(f"{path} does not fit into memory.") from error
+        raise SAELoadError(f"{shown} does not fit into memory.") from error
+
+
+def _recognise(path: Path) -> tuple[Format, Place]:
+    for place in find_places(path):
+        for checkpoint_format in FORMATS:
+            if checkpoint_format.detect(place):
+                return checkpoint_format, place
+    raise SAELoadError(f"{clip_path(path)} is no SAE checkpoint that can be read here{_instead(path)}.")
 
 
 def _instead(path: Path) -> str:

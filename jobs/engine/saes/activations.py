@@ -17,6 +17,22 @@ class JumpReLU(nn.Module):
         return p.masked_fill_(p <= self.threshold, 0)
 
 
+class Gated(nn.Module):
+    """relu(scale * p + shift) where p > 0, else 0: p is a gate's (saelens_v6.fold_gate). Overwrites p."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, p: Tensor) -> Tensor:
+        closed = p <= 0
+        return p.mul_(self.scale).add_(self.shift).relu_().masked_fill_(closed, 0)
+
+
 class TopK(nn.Module):
     """The k largest of each row, then ReLU (Gao et al. 2024, arXiv 2406.04093).
 

@@ -119,18 +119,18 @@ def _activation(
     """Takes out of ``tensors`` what belongs to the activation function."""
     d_sae = tensors["W_enc"].shape[1]
     if "k" in kind.optional:
-        k = _stated_k(trainer, weights, overrides)
+        k = _stated_k(kind, trainer, weights, overrides)
         if kind.architecture == "topk":
             return TopK(overrides.choose_k(k, d_sae, trainer.file))
     overrides.no_k(trainer.file, kind.architecture)
     if kind.architecture == "gated":
-        fold_gate(tensors, weights.file)
+        return fold_gate(tensors, weights.file)
     if "threshold" in kind.numbers:
         return JumpReLU(torch.full((d_sae,), weights.number("threshold")))
     return JumpReLU(tensors.pop("threshold")) if "threshold" in tensors else nn.ReLU(inplace=True)
 
 
-def _stated_k(trainer: Config, weights: Weights, overrides: Overrides) -> int | None:
+def _stated_k(kind: _Kind, trainer: Config, weights: Weights, overrides: Overrides) -> int | None:
     """k of the weights or the config. Where they differ the library refuses too, whether it needs k or not."""
     stated: int | None = trainer.get("k", int)
     if "k" not in weights.names:
@@ -138,10 +138,11 @@ def _stated_k(trainer: Config, weights: Weights, overrides: Overrides) -> int | 
     held = weights.number("k")
     if held != int(held):
         raise SAELoadError(f"{weights.file} holds k {held}, which is no whole number.")
-    if stated not in (None, int(held)) and overrides.k is None:
+    needed = kind.architecture == "topk"
+    if stated not in (None, int(held)) and not (needed and overrides.k is not None):
         raise SAELoadError(
-            f"{trainer.file} says k {clip(stated)}, but {weights.file} holds k {int(held)}: "
-            "they do not belong together, or give k."
+            f"{trainer.file} says k {clip(stated)}, but {weights.file} holds k {int(held)}: they do not belong "
+            f"together, so take both from one run{', or give k' if needed else ''}."
         )
     return int(held)
 

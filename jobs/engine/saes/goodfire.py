@@ -10,6 +10,7 @@ from torch import nn
 from jobs.engine.saes.base import SAE, Overrides, Site, Source, digest_files
 from jobs.engine.saes.gemma_scope import nearest
 from jobs.engine.saes.place import Place
+from jobs.engine.saes.weights import PICKLES
 
 NAME = "goodfire"
 
@@ -18,7 +19,9 @@ _HOOK = "The file names no hook: Goodfire's published SAEs read the residual str
 
 
 def detect(place: Place) -> bool:
-    return place.is_file and any(name.startswith("encoder_linear.") for name in place.weights.infos)
+    if not (place.is_file and place.path.suffix in PICKLES):
+        return False
+    return any(name.startswith("encoder_linear.") for name in place.weights.infos)
 
 
 def load(place: Place, overrides: Overrides) -> SAE:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jobs.engine.errors import SAELoadError
 from jobs.engine.saes.activations import JumpReLU, TopK
 from jobs.engine.saes.base import SAE, Overrides
-from jobs.engine.saes.llamascopium import ARCHITECTURES, DATASET_NORM, FOLDED, Folder
+from jobs.engine.saes.llamascopium import ARCHITECTURES, DATASET_NORM, FOLDED, Folder, check_sizes
 from jobs.engine.saes.place import Place
 from jobs.engine.saes.saelens_v6 import fold_decoder_norms
 from jobs.engine.saes.weights import finite
@@ -54,8 +54,7 @@ def _tensors(folder: Folder) -> dict[str, Tensor]:
     biased = folder.has_decoder_bias(_B_DEC)
     weights.only(_W_ENC, _B_ENC, _W_DEC, *((_B_DEC,) if biased else ()))
     d, d_sae = weights.length(_B_DEC) if biased else weights.rows(_W_DEC), weights.length(_B_ENC)
-    config.size("d_model", d)
-    config.size("d_sae", d_sae)
+    check_sizes(config, d, d_sae)
     return {
         "W_enc": weights.tensor(_W_ENC, d_sae, d).T,
         "b_enc": weights.tensor(_B_ENC, d_sae),
@@ -93,7 +92,6 @@ def _activation(folder: Folder, d_sae: int) -> nn.Module:
         return nn.ReLU(inplace=True)
     threshold: float = config.need("jump_relu_threshold", float)
     if not 0 <= threshold <= torch.finfo(torch.float32).max:
-        raise SAELoadError(
-            f"{config.file} has jump_relu_threshold {threshold:.6g}, which lets negative features through."
-        )
+        fault = "lets negative features through" if threshold < 0 else "is too large for any feature"
+        raise SAELoadError(f"{config.file} has jump_relu_threshold {threshold:.6g}, which {fault}.")
     return JumpReLU(torch.full((d_sae,), threshold))

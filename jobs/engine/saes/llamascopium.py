@@ -167,7 +167,7 @@ def _tensors(folder: Folder, layout: Layout) -> dict[str, Tensor]:
     )
     size = weights.rows if layout.transposed else weights.columns
     d, d_sae = weights.length(layout.b_dec) if biased else size(layout.W_dec), weights.length(layout.b_enc)
-    _check_sizes(config, d, d_sae)
+    check_sizes(config, d, d_sae)
     tensors = {
         "W_enc": _matrix(weights, layout.W_enc, d, d_sae, layout.transposed),
         "b_enc": weights.tensor(layout.b_enc, d_sae),
@@ -181,9 +181,10 @@ def _matrix(weights: Weights, name: str, inputs: int, outputs: int, transposed: 
     return weights.tensor(name, outputs, inputs).T if transposed else weights.tensor(name, inputs, outputs)
 
 
-def _check_sizes(config: Config, d: int, d_sae: int) -> None:
-    """d_sae is not stored: the library takes the whole part of d_model * expansion_factor."""
+def check_sizes(config: Config, d: int, d_sae: int) -> None:
+    """Not all store d_sae: the library takes the whole part of d_model * expansion_factor."""
     config.size("d_model", d)
+    config.size("d_sae", d_sae)
     factor = config.get("expansion_factor", float)
     if factor is not None and not d_sae <= d * factor < d_sae + 1:
         raise SAELoadError(

@@ -9,6 +9,9 @@ from jobs.engine.saes.text import check_path
 from jobs.engine.saes.weights import PICKLES, Weights, open_weights
 
 MAX_LISTED = 1000
+_IN_FOLDERS = (".json", ".safetensors", ".npz")  # files that stand for the folder they are in
+_PICKLED_IN_FOLDERS = "ae.pt"
+_CACHES = ("models--", "datasets--", "spaces--")
 
 
 class Place:
@@ -57,20 +60,22 @@ def _roots(folder: Path) -> Iterator[Path]:
     yield folder.resolve()
     for parent in folder.parents:
         blobs = parent.parent / "blobs"
-        if parent.name == "snapshots" and parent.parent.name.startswith("models--") and not blobs.is_symlink():
+        if parent.name == "snapshots" and parent.parent.name.startswith(_CACHES) and not blobs.is_symlink():
             yield blobs.resolve()
 
 
-def find_place(path: Path) -> Place:
-    """``path`` itself; the folder of a file that is one of several; the only file of weights in a folder."""
-    if path.is_file() and path.suffix not in PICKLES:
-        return Place(path.parent)
-    if path.is_file() and path.name == "ae.pt":
-        return Place(path.parent)
-    if path.is_dir() and len(found := pickles_in(path)) == 1 and found[0].name != "ae.pt":
+def find_places(path: Path) -> Iterator[Place]:
+    """``path``, or the folder of a file that is one of several; if that is no checkpoint, a lone pickle in it."""
+    path = path.absolute()
+    if path.is_file() and (path.suffix in _IN_FOLDERS or path.name == _PICKLED_IN_FOLDERS):
+        path = path.parent
+    # Llama Scope has its weights one folder below its config.
+    if path.name == "checkpoints" and Place(path.parent).has("hyperparams.json", "checkpoints/final.safetensors"):
+        path = path.parent
+    yield Place(path)
+    if path.is_dir() and len(found := pickles_in(path)) == 1:
         check_link(check_path(found[0]), path)
-        return Place(found[0])
-    return Place(path)
+        yield Place(found[0])
 
 
 def pickles_in(folder: Path) -> list[Path]:

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from jobs.engine.errors import SAELoadError
-from jobs.engine.saes.activations import JumpReLU, TopK
+from jobs.engine.saes.activations import Gated, JumpReLU, TopK
 from jobs.engine.saes.base import SAE, Overrides, Site, Source, digest_files
 from jobs.engine.saes.norms import ConstantNorm, LayerNorm, Norm
-from jobs.engine.saes.place import Place
-from jobs.engine.saes.text import Config
+from jobs.engine.saes.place import Place, pickles_in
+from jobs.engine.saes.text import Config, clip
 from jobs.engine.saes.weights import Weights, finite, open_weights
 
 NAME = "saelens_v6"
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+MIN_GATE_SCALE = 1e-3
 _SCALER = "activation_scaler.json"
 _SAES = ("standard", "topk", "abstopk", "jumprelu", "gated")
 _TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
@@ -50,6 +51,7 @@ class Recipe:
     model_name: str | None
     rescale_acts_by_decoder_norm: bool = False
     activation: nn.Module | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_transcoder(self) -> bool:
@@ -57,11 +59,14 @@ class Recipe:
 
 
 def detect(place: Place) -> bool:
-    """By file names. ``config.json`` or ``sae.safetensors`` in place of one of the two files mean other libraries."""
+    """By file names. ``config.json`` or ``sae.safetensors`` in place of one of the two files mean other libraries.
+
+    Beside a pickle ``cfg.json`` alone means nothing.
+    """
     if not (place.has(CONFIG) and not place.has("sae.safetensors")):
         return place.has(WEIGHTS) and not place.has("config.json")
     if not place.has(WEIGHTS):
-        return True
+        return not pickles_in(place.path)
     config = Config(place.file(CONFIG))
     major = re.match(r"\d{1,4}", str(config.fields.get("sae_lens_version")))
     return "metadata" in config or bool(major and int(major[0]) >= 6)
@@ -81,6 +86,8 @@ def read_recipe(config: Config, place: Place, overrides: Overrides) -> Recipe:
         raise SAELoadError(f"{file} has the architecture {architecture}: {FINISH}.")
     architecture = config.choice("architecture", _SAES + _TRANSCODERS)
     is_transcoder = architecture in _TRANSCODERS
+    norm = config.choice("normalize_activations", tuple(NORMS), "none")
+    check_scale(norm, place)
     apply_b_dec_to_input = config.get("apply_b_dec_to_input", bool, not is_transcoder)
     if is_transcoder and apply_b_dec_to_input:
         raise SAELoadError(f"{file} sets apply_b_dec_to_input, but a transcoder's b_dec belongs to its output.")
@@ -89,7 +96,7 @@ def read_recipe(config: Config, place: Place, overrides: Overrides) -> Recipe:
         format=NAME,
         architecture=architecture,
         apply_b_dec_to_input=apply_b_dec_to_input,
-        norm=_norm(config, place),
+        norm=norm,
         k=config.get("k", int) if architecture in ("topk", "abstopk") else None,
         site=Site.find(
             overrides,
@@ -99,6 +106,7 @@ def read_recipe(config: Config, place: Place, overrides: Overrides) -> Recipe:
         centred=is_centred(metadata),
         model_name=metadata.name("model_name"),
         rescale_acts_by_decoder_norm=config.get("rescale_acts_by_decoder_norm", bool, False),
+        notes=head_notes(metadata),
     )
 
 
@@ -108,13 +116,22 @@ def is_centred(config: Config) -> bool:
     return centred
 
 
-def _norm(config: Config, place: Place) -> str:
-    norm = config.choice("normalize_activations", tuple(NORMS), "none")
-    if norm == "expected_average_only_in" and place.has(_SCALER):
-        scaler = Config(place.file(_SCALER))
-        if scaler.get("scaling_factor", float):
-            raise SAELoadError(f"{scaler.file} holds a scale of the input that is not in the weights yet: {FINISH}.")
-    return norm
+def head_notes(config: Config, key: str = "hook_head_index") -> tuple[str, ...]:
+    head = config.get(key, int)
+    return () if head is None else (f"Reads head {clip(head)} alone ({key}): no single head can be read here.",)
+
+
+def check_scale(norm: str, place: Place) -> None:
+    """Raise SAELoadError where a scale of the input lies beside the weights: the library would not apply it."""
+    if norm != "expected_average_only_in" or not place.has(_SCALER):
+        return
+    scaler = Config(place.file(_SCALER))
+    for key, value in scaler.fields.items():
+        if value is not None:
+            raise SAELoadError(
+                f"{scaler.file} has {clip(key)} {clip(value)}, for a scale of the input that is not in the weights "
+                f"yet: {FINISH}."
+            )
 
 
 def build(recipe: Recipe, config: Config, weights: Weights, overrides: Overrides) -> SAE:
@@ -132,6 +149,7 @@ def build(recipe: Recipe, config: Config, weights: Weights, overrides: Overrides
         is_transcoder=recipe.is_transcoder,
         centred=recipe.centred if overrides.centred is None else overrides.centred,
         model_name=recipe.model_name,
+        notes=recipe.notes,
     )
     return SAE(
         source,
@@ -170,22 +188,28 @@ def _activation(recipe: Recipe, overrides: Overrides, tensors: dict[str, Tensor]
         return TopK(k, by_magnitude=recipe.architecture == "abstopk")
     overrides.no_k(file, recipe.architecture)
     if recipe.architecture == "gated":
-        fold_gate(tensors, file.parent)
+        return fold_gate(tensors, file.parent)
     if "threshold" in tensors:
         return JumpReLU(tensors.pop("threshold"))
     return recipe.activation or nn.ReLU(inplace=True)
 
 
-def fold_gate(tensors: dict[str, Tensor], path: Path) -> None:
+def fold_gate(tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """Write a gated SAE as JumpReLU, which it equals (Rajamanoharan et al. 2024, arXiv 2404.16014).
 
     With e = h @ W_enc it fires where e + b_gate > 0, with relu(p), p = exp(r_mag) * e + b_mag. The gate is
-    p > b_mag - exp(r_mag) * b_gate, since exp(r_mag) > 0.
+    p > b_mag - exp(r_mag) * b_gate, since exp(r_mag) > 0. Where exp(r_mag) is small, e is lost in p's rounding: such
+    SAEs keep the gate. Leaves W_enc and b_enc in ``tensors``.
     """
-    scale = tensors.pop("r_mag").exp()
-    tensors["b_enc"] = tensors.pop("b_mag")
-    tensors["threshold"] = finite(tensors["b_enc"] - scale * tensors.pop("b_gate"), f"r_mag in {path}")
+    scale, b_gate, b_mag = (tensors.pop(name) for name in ("r_mag", "b_gate", "b_mag"))
+    scale = finite(scale.exp(), f"r_mag in {path}")
+    threshold = finite(b_mag - scale * b_gate, f"r_mag in {path}")
+    if scale.min() < MIN_GATE_SCALE:
+        tensors["b_enc"] = b_gate
+        return Gated(scale, threshold)
+    tensors["b_enc"] = b_mag
     tensors["W_enc"] = finite(tensors["W_enc"].mul_(scale), f"r_mag in {path}")
+    return JumpReLU(threshold)
 
 
 def fold_decoder_norms(tensors: dict[str, Tensor], path: Path) -> None:

@@ -20,6 +20,7 @@ NAME = "sparsify"
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 _SWITCHES = {"transcode", "skip_connection", "signed"}
+_NUMBERS = {"k", "num_latents", "d_in"}  # which are checked where they are read
 _TRAINING = {"normalize_decoder", "multi_topk", "naive_decoder"}  # switches that change nothing of what is computed
 
 
@@ -59,7 +60,7 @@ def load(place: Place, overrides: Overrides) -> SAE:
 def _check_switches(config: Config) -> None:
     """What else is switched on may change what is computed (``gram_lookup``, ``encoder_pkm``)."""
     on = {name for name, value in config.fields.items() if value is True}
-    if unknown := sorted(on - _SWITCHES - _TRAINING):
+    if unknown := sorted(on - _SWITCHES - _TRAINING - _NUMBERS):
         raise SAELoadError(f"{config.file} sets {clip(unknown[0])}, an option that is not known here.")
 
 

@@ -10,6 +10,14 @@ from jobs.engine.errors import SAELoadError
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NAME_LENGTH = 200
+MAX_SHOWN_PATH = 300
+_IS_NOT = {
+    int: "is no whole number",
+    float: "is no finite number",
+    str: "is no text",
+    bool: "is neither true nor false",
+    dict: "is no object",
+}
 
 
 def clip(value: object) -> str:
@@ -45,6 +53,12 @@ def check_path(path: Path) -> Path:
     return path
 
 
+def clip_path(path: Path) -> str:
+    """``path`` for an error message, without its middle where it is very long."""
+    text, half = str(path), MAX_SHOWN_PATH // 2
+    return text if len(text) <= MAX_SHOWN_PATH else f"{text[:half]}...{text[-half:]}"
+
+
 class Config:
     """A JSON object in a file, whose fields are asked for by name and kind."""
 
@@ -60,10 +74,10 @@ class Config:
         value = self.fields.get(name)
         if value is None:
             return default
-        if kind is float and type(value) is int and abs(value) < 1 << 53:
+        if kind is float and type(value) is int and abs(value) < 1 << 1000:
             value = float(value)
         if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-            raise SAELoadError(f"{self.file} has {name} {clip(value)}, which is no {kind.__name__}.")
+            raise SAELoadError(f"{self.file} has {name} {clip(value)}, which {_IS_NOT[kind]}.")
         return value
 
     def need(self, name: str, kind: type) -> Any:
@@ -82,7 +96,8 @@ class Config:
     def choice(self, name: str, known: tuple[str, ...], default: str | None = None) -> str:
         value = self.get(name, str, default)
         if value not in known:
-            raise SAELoadError(f"{self.file} has {name} {clip(value)}; known are {', '.join(known)}.")
+            found = f"has no {name}" if value is None else f"has {name} {clip(value)}"
+            raise SAELoadError(f"{self.file} {found}; known are {', '.join(known)}.")
         return str(value)
 
     def size(self, name: str, found: int) -> None:

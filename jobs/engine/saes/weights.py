@@ -79,7 +79,8 @@ class Weights:
 
     def dtype_name(self, name: str) -> str:
         self.shape(name)
-        return _FLOATS.get(self.infos[name].dtype or torch.int64, "integers")
+        dtype = self.infos[name].dtype
+        return "no floats" if dtype is None else _FLOATS[dtype]
 
     def tensor(self, name: str, *shape: int) -> Tensor:
         """The tensor as float32 of its own memory, all finite. Raises SAELoadError, also on another ``shape``."""
@@ -88,7 +89,7 @@ class Weights:
             asked = f"{list(shape)} is needed, by the sizes of the biases"
             raise SAELoadError(f"{self.file} holds {name} as {clip(list(found))} where {asked}: {hint}.")
         if self.infos[name].dtype is None:
-            raise SAELoadError(f"{self.file} holds {name} as integers; 16, 32 or 64-bit floats are needed.")
+            raise SAELoadError(f"{self.file} holds {name} as something other than 16, 32 or 64-bit floats.")
         # A copy, for the reader may map the file: weights must not change, or vanish, with it.
         return finite(self._read(name).to(torch.float32, copy=True), f"{name} in {self.file}")
 
@@ -189,8 +190,10 @@ def _open_pickle(file: Path) -> Weights:
         ) from error
     except Exception as error:  # torch raises many kinds over a damaged file
         raise SAELoadError(f"{file} is not a whole torch file ({clip(error)}): download it again.") from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
         raise SAELoadError(f"{file} holds no state dict but a {type(found).__name__}: save the SAE's state dict.")
+    if unnamed := [name for name in found if not isinstance(name, str)]:
+        raise SAELoadError(f"{file} holds no state dict, for {clip(unnamed[0])} is no name: save the SAE's state dict.")
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     _check_number(file, len(tensors))
     for name, tensor in tensors.items():
@@ -213,12 +216,17 @@ def _check_torch_zip(file: Path) -> None:
     try:
         entries = zip_entries(file)
     except ValueError as error:
-        raise SAELoadError(
-            f"{file} is not a whole torch file ({clip(error)}): download it again, or save it with a torch of today."
-        ) from error
+        raise SAELoadError(f"{file} is not a whole torch file ({clip(error)}): {_mend(file)}.") from error
     structure = sum(e.file_size for e in entries if "/data/" not in e.filename)
     if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or structure > MAX_PICKLE_BYTES:
         raise SAELoadError(f"{file} is not laid out as torch writes its files: it is not opened.")
+
+
+def _mend(file: Path) -> str:
+    """What to do about a file that is not a whole zip file. Those of torch before 1.6 never were."""
+    with file.open("rb") as stream:
+        begun = stream.read(2) in (b"PK", b"")
+    return "download it again" if begun else "load and save it with a torch of today, or download it again"
 
 
 def _open_npz(file: Path) -> Weights:

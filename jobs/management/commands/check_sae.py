@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.management.commands.extract import ensure_tables
-from jobs.requests import DTYPES, ExtractionRequest
+from jobs.management.commands.extract import add_reading_arguments, ensure_tables
+from jobs.requests import ExtractionRequest
 from jobs.sources import absolute, corpus_source, sae_located
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--tokens", type=int, default=4096, help="of the corpus that are read (default: 4096)")
         parser.add_argument("--context", type=int, default=128, help="tokens in a window (default: 128)")
         parser.add_argument("--skip-first", type=int, default=0, help="positions of each window to leave out")
-        parser.add_argument("--layer", type=int, help="where the SAE reads, in place of what its files say")
-        parser.add_argument("--hook", help="the hook point, in place of what its files say")
-        parser.add_argument("--hook-out", help="what a transcoder writes, if its files do not say")
-        parser.add_argument("--k", type=int, help="k of a TopK SAE, in place of what its files say")
-        parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
-        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
-        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the model (default: auto)")
+        add_reading_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print everything as JSON on the last line")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -31,13 +31,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--skip-first", type=int, default=0, help="positions of each window to leave out (default: 0)"
         )
-        parser.add_argument("--layer", type=int, help="where the SAE reads, if its files do not say")
-        parser.add_argument("--hook", help="the hook point, if the SAE's files do not say")
-        parser.add_argument("--hook-out", help="what a transcoder writes, if its files do not say")
-        parser.add_argument("--k", type=int, help="k of a TopK SAE, if its files do not say")
-        parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
-        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
-        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the model (default: auto)")
+        add_reading_arguments(parser)
         parser.add_argument("--shards", type=int, help="pieces that workers share (default: by the corpus's length)")
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--local", action="store_true", help="run in this process, without a queue")
@@ -93,6 +87,17 @@ class Command(BaseCommand):
         self.stdout.write(sentence)
         if as_json:
             self.stdout.write(json.dumps(facts))
+
+
+def add_reading_arguments(parser: ArgumentParser) -> None:
+    """What may be said of an SAE, in place of what its files say, and where the model runs."""
+    parser.add_argument("--layer", type=int, help="where the SAE reads, in place of what its files say")
+    parser.add_argument("--hook", help="the hook point, in place of what its files say")
+    parser.add_argument("--hook-out", help="what a transcoder writes, if its files do not say")
+    parser.add_argument("--k", type=int, help="k of a TopK SAE, in place of what its files say")
+    parser.add_argument("--centred", action="store_true", default=None, help="take the mean over d_model off first")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the model (default: auto)")
 
 
 def ensure_tables() -> None:

@@ -123,13 +123,20 @@ def test_k(tmp_path: Path) -> None:
     path = saved(tmp_path, "AutoEncoderTopK", {"k": None})
     assert (load_sae(path).k, load_sae(path, k=5).k) == (K, 5)
     path = saved(tmp_path, "AutoEncoderTopK", {"k": 4})
-    with pytest.raises(SAELoadError, match=r"config\.json says k 4, but .*ae\.pt holds k 3"):
+    with pytest.raises(SAELoadError, match=r"config\.json says k 4, but .*ae\.pt holds k 3: .* or give k"):
         load_sae(path)
     assert load_sae(path, k=4).k == 4
     with pytest.raises(SAELoadError, match=r"config\.json has no k, .* give k"):
         load_sae(saved(tmp_path, "AutoEncoderTopK", {"k": None}, {"k": None}))
     with pytest.raises(SAELoadError, match="batchtopk has no k"):
         load_sae(saved(tmp_path, "BatchTopKSAE"), k=3)
+
+
+@pytest.mark.parametrize("dict_class", ["BatchTopKSAE", "MatryoshkaBatchTopKSAE"])
+@pytest.mark.parametrize("k", [None, 3])
+def test_two_k_where_none_is_used(tmp_path: Path, dict_class: str, k: int | None) -> None:
+    with pytest.raises(SAELoadError, match=r"holds k 3: they do not belong together, so take both from one run\.$"):
+        load_sae(saved(tmp_path, dict_class, {"k": 4}), k=k)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +178,7 @@ def test_half_precision(tmp_path: Path) -> None:
     ("dict_class", "trainer", "fault"),
     [
         ("AutoEncoder", {"dict_class": "CrossCoder"}, "dict_class 'CrossCoder'; known are AutoEncoder, "),
-        ("AutoEncoder", {"dict_class": None}, "dict_class None"),
+        ("AutoEncoder", {"dict_class": None}, "no dict_class; known are"),
         ("AutoEncoder", {"activation_dim": 7}, "activation_dim 7"),
         ("AutoEncoder", {"dict_size": 2**40}, "dict_size 1099511627776"),
         ("AutoEncoder", {"layer": -1}, "layer -1, which no model has"),

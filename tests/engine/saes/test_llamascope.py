@@ -88,6 +88,11 @@ def test_weights_that_were_folded_already(tmp_path: Path) -> None:
     assert sae.source.normalisation is None
 
 
+def test_an_expansion_factor_with_a_fraction(tmp_path: Path) -> None:
+    """The library takes the whole part of d_model times it."""
+    assert load_sae(edited(tmp_path / "sae", {"expansion_factor": 3.04})).d_sae == 72
+
+
 def test_a_decoder_row_of_zeros_never_fires(tmp_path: Path) -> None:
     weight = load_file(case(NAME)[1] / "checkpoints" / "final.safetensors")["decoder.weight"]
     weight[:, 3] = 0
@@ -125,20 +130,23 @@ def test_digest_follows_config_and_weights(tmp_path: Path) -> None:
     ("config", "fault"),
     [
         ({"act_fn": "batchtopk"}, "act_fn 'batchtopk'"),
-        ({"act_fn": None}, "act_fn None"),
+        ({"act_fn": None}, "no act_fn; known are"),
         ({"use_glu_encoder": True}, "use_glu_encoder"),
         ({"norm_activation": "token-wise"}, "norm_activation 'token-wise'"),
         ({"norm_activation": "batch-wise"}, "norm_activation 'batch-wise'"),
-        ({"norm_activation": None}, "norm_activation None"),
+        ({"norm_activation": None}, "no norm_activation; known are"),
         ({"dataset_average_activation_norm": None}, "no dataset_average_activation_norm in"),
         ({"dataset_average_activation_norm": {"in": 3.0}}, "no dataset_average_activation_norm out"),
         ({"dataset_average_activation_norm": {"in": 3.0, "out": 0}}, "out in .* is 0, which no norm"),
         ({"dataset_average_activation_norm": {"in": -3.0, "out": 1.0}}, "is -3, which no norm"),
-        ({"dataset_average_activation_norm": {"in": float("nan"), "out": 1.0}}, "in nan, which is no float"),
+        ({"dataset_average_activation_norm": {"in": float("nan"), "out": 1.0}}, "in nan, which is no finite number"),
         ({"dataset_average_activation_norm": {"in": 1e-300, "out": 1.0}}, "scaled by .* NaN or infinite"),
         ({"jump_relu_threshold": None}, "no jump_relu_threshold"),
-        ({"jump_relu_threshold": -1}, "jump_relu_threshold -1"),
-        ({"jump_relu_threshold": 1e39}, r"jump_relu_threshold 1e\+39"),
+        ({"jump_relu_threshold": -1}, "jump_relu_threshold -1, which lets negative features through"),
+        ({"jump_relu_threshold": 1e39}, r"jump_relu_threshold 1e\+39, which is too large"),
+        ({"jump_relu_threshold": 10**39}, r"jump_relu_threshold 1e\+39, which is too large"),
+        ({"expansion_factor": 4}, "expansion_factor 4, but the weights make 72 features of 24 inputs"),
+        ({"expansion_factor": 2.99}, "expansion_factor 2.99"),
         ({"act_fn": "topk", "top_k": None}, "no k"),
         ({"act_fn": "topk", "top_k": 73}, "k is 73"),
         ({"act_fn": "topk", "top_k": 5.0}, "top_k 5.0"),

@@ -1,12 +1,16 @@
 """Which folder or file is meant, and that its files lie in it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs.engine.errors import SAELoadError
-from jobs.engine.saes.place import Place, find_place, folders_in, pickles_in
+from jobs.engine.saes import load_sae
+from jobs.engine.saes.place import Place, find_places, folders_in, pickles_in
+from tests.engine.saes.cases import case
 
 
 def touch(*files: Path) -> Path:
@@ -36,16 +40,52 @@ def test_a_file_has_no_files(tmp_path: Path) -> None:
     assert place.file("anything") == tmp_path / "8.pt"
 
 
+def found(path: Path) -> list[Path]:
+    return [place.path for place in find_places(path)]
+
+
 def test_what_is_meant(tmp_path: Path) -> None:
     alone = touch(tmp_path / "a" / "8.pt")
-    assert find_place(alone).path == find_place(tmp_path / "a").path == alone
+    assert found(alone) == [alone]
+    assert found(tmp_path / "a") == [tmp_path / "a", alone]
     of_several = touch(tmp_path / "b" / "ae.pt", tmp_path / "b" / "config.json")
-    assert find_place(of_several).path == find_place(tmp_path / "b").path == tmp_path / "b"
-    assert find_place(touch(tmp_path / "c" / "cfg.json")).path == tmp_path / "c"
+    assert found(of_several)[0] == found(tmp_path / "b")[0] == tmp_path / "b"
+    for name in ("cfg.json", "a.safetensors", "params.npz"):
+        assert found(touch(tmp_path / "c" / name)) == [tmp_path / "c"]
+    for name in ("README.md", "weights"):
+        assert found(touch(tmp_path / "c" / name)) == [tmp_path / "c" / name]
     touch(tmp_path / "d" / "0.pt", tmp_path / "d" / "1.pth")
-    assert find_place(tmp_path / "d").path == tmp_path / "d"
+    assert found(tmp_path / "d") == [tmp_path / "d"]
     assert [p.name for p in pickles_in(tmp_path / "d")] == ["0.pt", "1.pth"]
     assert [p.name for p in folders_in(tmp_path)] == ["a", "b", "c", "d"]
+
+
+def test_llama_scope_has_its_weights_a_folder_deeper(tmp_path: Path) -> None:
+    weights = touch(tmp_path / "a" / "checkpoints" / "final.safetensors", tmp_path / "a" / "hyperparams.json")
+    assert found(weights) == found(weights.parent) == found(tmp_path / "a") == [tmp_path / "a"]
+    other = touch(tmp_path / "b" / "checkpoints" / "final.safetensors")
+    assert found(other) == found(other.parent) == [other.parent]
+
+
+@pytest.mark.parametrize("name", ["saelens_v6__standard", "sparsify__topk", "gemma_scope__jumprelu"])
+def test_a_stray_pickle_beside_a_checkpoint(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "sae"
+    shutil.copytree(case(name)[1], path)
+    torch.save({"step": 1}, path / "trainer_state.pt")
+    assert load_sae(path).digest == load_sae(case(name)[1]).digest
+
+
+def test_a_stray_config_beside_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "cfg.json").write_text("{}")
+    shutil.copy(case("openai__topk")[1], tmp_path / "8.pt")
+    assert load_sae(tmp_path).format == "openai"
+
+
+def test_other_files_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SAELoadError, match=r"README\.md is no SAE checkpoint"):
+        load_sae(touch(tmp_path / "README.md"))
+    with pytest.raises(SAELoadError, match=r"^.{150}\.\.\..{138}/8\.pt does not exist\.$"):
+        load_sae(tmp_path.joinpath(*["x" * 200] * 9, *["y" * 200] * 9, "8.pt"))
 
 
 def test_parts_come_the_nearest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +113,8 @@ def test_nor_may_the_only_file_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "sae").mkdir()
     (tmp_path / "sae" / "9.pt").symlink_to(outside)
     with pytest.raises(SAELoadError, match=r"9\.pt is a link"):
-        find_place(tmp_path / "sae")
-    assert find_place(tmp_path / "sae" / "9.pt").path == tmp_path / "sae" / "9.pt"
+        found(tmp_path / "sae")
+    assert found(tmp_path / "sae" / "9.pt") == [tmp_path / "sae" / "9.pt"]
 
 
 def test_a_folder_may_be_a_link_itself(tmp_path: Path) -> None:
@@ -95,10 +135,11 @@ def cached(tmp_path: Path, repository: str) -> Path:
     return snapshot
 
 
-def test_snapshots_of_a_hub_link_to_its_blobs(tmp_path: Path) -> None:
-    snapshot = cached(tmp_path, "models--me--saes")
+@pytest.mark.parametrize("kind", ["models", "datasets", "spaces"])
+def test_snapshots_of_a_hub_link_to_its_blobs(tmp_path: Path, kind: str) -> None:
+    snapshot = cached(tmp_path, f"{kind}--me--saes")
     assert Place(snapshot).file("cfg.json") == snapshot / "cfg.json"
-    assert find_place(snapshot / "layer_5").path == snapshot / "layer_5" / "9.pt"
+    assert found(snapshot / "layer_5")[1:] == [snapshot / "layer_5" / "9.pt"]
     with pytest.raises(SAELoadError, match="out is a link"):
         Place(snapshot / "layer_5").file("out")
 
@@ -130,5 +171,5 @@ def test_loops_are_missing_files(tmp_path: Path) -> None:
 def test_names_that_cannot_be_shown(tmp_path: Path) -> None:
     touch(tmp_path / "a\nb.pt")
     with pytest.raises(SAELoadError, match="cannot be shown") as refusal:
-        find_place(tmp_path)
+        found(tmp_path)
     assert "\n" not in str(refusal.value)

@@ -115,9 +115,10 @@ def test_expected_average_only_in_is_folded_already(tmp_path: Path) -> None:
     path = edited(tmp_path, name, {"normalize_activations": "expected_average_only_in"})
     (path / "activation_scaler.json").write_text('{"scaling_factor": null}')
     torch.testing.assert_close(load_sae(path).encode(expected(name)["x"]), expected(name)["acts"])
-    (path / "activation_scaler.json").write_text('{"scaling_factor": 0.5}')
-    with pytest.raises(SAELoadError, match=r"activation_scaler\.json .* training checkpoint"):
-        load_sae(path)
+    for key in ("scaling_factor", "scale"):
+        (path / "activation_scaler.json").write_text(f'{{"{key}": 0.5}}')
+        with pytest.raises(SAELoadError, match=rf"activation_scaler\.json has '{key}' 0\.5.* training checkpoint"):
+            load_sae(path)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +189,16 @@ def test_refuses_k_where_the_architecture_has_none() -> None:
 @pytest.mark.parametrize(
     ("cfg", "fault"),
     [
-        ({"architecture": None}, "architecture None"),
-        ({"architecture": ["standard"]}, "architecture .* no str"),
+        ({"architecture": None}, "no architecture; known are standard"),
+        ({"architecture": ["standard"]}, "architecture .* no text"),
         ({"architecture": "matryoshka_batchtopk"}, "training checkpoint"),
         ({"d_in": "24"}, "d_in '24'"),
         ({"d_in": 25}, "says d_in 25"),
         ({"d_out": 16}, "says d_out 16"),
-        ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input"),
+        ({"apply_b_dec_to_input": "false"}, "'false', which is neither true nor false"),
         ({"normalize_activations": "covariance_whitening"}, "covariance_whitening"),
         ({"reshape_activations": "cls"}, "reshape_activations"),
-        ({"metadata": []}, "metadata"),
+        ({"metadata": []}, "metadata .* no object"),
         ({"metadata": {"hook_name": 5}}, "hook_name"),
         ({"metadata": {"hook_name": "x\0" * 1000}}, "hook_name"),
         ({"architecture": "gated"}, "no tensor b_gate"),
@@ -245,7 +246,7 @@ def test_refuses_config_text(tmp_path: Path, text: str, fault: str) -> None:
         ({"W_enc": torch.zeros(23, 64)}, "W_enc as .* do not belong together"),
         ({"W_enc": torch.zeros(24 * 64)}, "W_enc as"),
         ({"b_enc": torch.zeros(64, 1)}, "b_enc as .* vector"),
-        ({"b_enc": torch.zeros(64, dtype=torch.int32)}, "b_enc as integers"),
+        ({"b_enc": torch.zeros(64, dtype=torch.int32)}, "b_enc as something other than 16, 32 or 64-bit floats"),
         ({"b_enc": torch.full((64,), torch.inf)}, "b_enc .* infinite"),
         ({"b_enc": torch.full((64,), 1e300, dtype=torch.float64)}, "b_enc .* infinite"),
         (
@@ -261,8 +262,25 @@ def test_refuses_tensors(tmp_path: Path, tensors: dict[str, Any], fault: str) ->
         load_sae(edited(tmp_path, "saelens_v6__standard", tensors=tensors))
 
 
+@pytest.mark.parametrize("r_mag", [-200.0, -14.0, -6.0, 3.0])
+def test_a_small_scale_does_not_lose_the_gate(tmp_path: Path, r_mag: float) -> None:
+    name = "saelens_v6__gated"
+    w = load_file(case(name)[1] / "sae_weights.safetensors")
+    w["r_mag"][::2] = r_mag
+    sae = load_sae(edited(tmp_path, name, tensors=dict(w)))
+    x = torch.randn(1000, 24, generator=torch.Generator().manual_seed(0))
+    d = {key: tensor.double() for key, tensor in w.items()}
+    e = (x.double() - d["b_dec"]) @ d["W_enc"]
+    want = (e + d["b_gate"] > 0) * (d["r_mag"].exp() * e + d["b_mag"]).relu()
+    sure = (e + d["b_gate"]).abs() > 1e-4
+    torch.testing.assert_close(sae.encode(x)[sure].double(), want[sure], atol=1e-4, rtol=1e-5)
+
+
 def test_refuses_a_gate_scale_that_overflows(tmp_path: Path) -> None:
     path = edited(tmp_path, "saelens_v6__gated", tensors={"r_mag": torch.full((64,), 200.0)})
+    with pytest.raises(SAELoadError, match="r_mag"):
+        load_sae(path)
+    path = edited(tmp_path, "saelens_v6__gated", tensors={"r_mag": torch.tensor([-14.0, 200.0] * 32)})
     with pytest.raises(SAELoadError, match="r_mag"):
         load_sae(path)
 

@@ -114,6 +114,7 @@ def test_digest_is_of_config_and_weights(tmp_path: Path) -> None:
         ({"k": None}, r"cfg\.json has no k, .* give k"),
         ({"k": 13}, r"k is 13 for .*cfg\.json"),
         ({"k": 0}, "k is 0"),
+        ({"k": True}, r"cfg\.json has k True, which is no whole number"),
         ({"activation": "groupmax", "k": 5}, r"cfg\.json has k 5 for groupmax"),
         ({"activation": "groupmax", "signed": True}, r"cfg\.json sets signed"),
         ({"num_latents": 24}, "num_latents 24"),

@@ -52,7 +52,7 @@ def test_shapes_and_dtypes_are_known_before_anything_is_read(weights: Weights) -
     assert "matrix" in weights
     assert (weights.rows("matrix"), weights.columns("matrix"), weights.length("half")) == (2, 3, 2)
     dtypes = [weights.dtype_name(name) for name in ("matrix", "half", "double", "whole")]
-    assert dtypes == ["float32", "float16", "float64", "integers"]
+    assert dtypes == ["float32", "float16", "float64", "no floats"]
 
 
 def test_tensors_are_float32_copies(weights: Weights) -> None:
@@ -75,7 +75,7 @@ def test_numbers(weights: Weights) -> None:
         (lambda w: w.rows("half"), r"half as \[2\], where a matrix"),
         (lambda w: w.tensor("matrix", 3, 2), "stored transposed"),
         (lambda w: w.tensor("matrix", 4, 2), "do not belong together"),
-        (lambda w: w.tensor("whole", 2), "whole as integers"),
+        (lambda w: w.tensor("whole", 2), "whole as something other than 16, 32 or 64-bit floats"),
         (lambda w: w.tensor("bad", 2), "bad in .* NaN or infinite"),
         (lambda w: w.number("half"), r"half as \[2\], where a single number"),
         (lambda w: w.integers("half"), "few whole numbers"),
@@ -122,10 +122,19 @@ def test_parameters_need_no_gradient(tmp_path: Path) -> None:
     assert (type(tensor), tensor.requires_grad) == (Tensor, False)
 
 
-@pytest.mark.parametrize("content", [[1], torch.ones(1), {1: torch.ones(1)}])
-def test_a_pickle_must_be_a_state_dict(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(SAELoadError, match=r"w\.pt holds no state dict"):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [([1], "but a list"), (torch.ones(1), "but a Tensor"), ({"a": 1, 1: torch.ones(1)}, ", for 1 is no name")],
+)
+def test_a_pickle_must_be_a_state_dict(tmp_path: Path, content: Any, fault: str) -> None:
+    with pytest.raises(SAELoadError, match=rf"w\.pt holds no state dict{fault}"):
         opened(tmp_path, content)
+
+
+def test_pickles_of_an_old_torch(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1)}, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(SAELoadError, match=r"w\.pt .*: load and save it with a torch of today, or download it again"):
+        open_weights(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(
