@@ -89,7 +89,7 @@ class Weights:
             asked = f"{list(shape)} is needed, by the sizes of the biases"
             raise SAELoadError(f"{self.file} holds {name} as {clip(list(found))} where {asked}: {hint}.")
         if self.infos[name].dtype is None:
-            raise SAELoadError(f"{self.file} holds {name} as something other than 16, 32 or 64-bit floats.")
+            raise SAELoadError(f"{self.file} holds {name} as no floats of 16, 32 or 64 bits, which are needed.")
         # A copy, for the reader may map the file: weights must not change, or vanish, with it.
         return finite(self._read(name).to(torch.float32, copy=True), f"{name} in {self.file}")
 

@@ -98,7 +98,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         ({"W_dec": np.zeros((2, F, D))}, "W_dec as"),
         ({"scale": np.ones(1)}, "'scale', which its format does not have"),
         ({"b_enc": np.full(F, np.inf)}, "b_enc .* infinite"),
-        ({"b_enc": np.zeros(F, dtype=np.int64)}, "b_enc as integers"),
+        ({"b_enc": np.zeros(F, dtype=np.int64)}, "b_enc as no floats"),
     ],
 )
 def test_refuses_arrays(tmp_path: Path, replaced: Arrays, fault: str) -> None:

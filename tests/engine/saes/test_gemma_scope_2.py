@@ -101,7 +101,7 @@ def test_where_it_reads(tmp_path: Path) -> None:
     [
         (SAE | {"type": "clt"}, r"config\.json has type 'clt'"),
         (SAE | {"type": "crosscoder"}, r"config\.json has type 'crosscoder'"),
-        (SAE | {"type": None}, "type None"),
+        (SAE | {"type": None}, "no type; known are sae"),
         (SAE | {"architecture": "topk"}, "architecture 'topk'"),
         (SAE | {"width": 16384}, "width 16384"),
         (SAE | {"affine_connection": True}, r"config\.json sets affine_connection, but .*params\.safetensors has no"),

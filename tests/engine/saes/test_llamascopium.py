@@ -117,7 +117,7 @@ def test_overrides_and_the_model_name(tmp_path: Path) -> None:
     [
         *(({"act_fn": a}, f"act_fn '{a}'") for a in ("batchtopk", "batchlayertopk", "JumpReLU")),
         *(({"sae_type": t}, f"sae_type '{t}'") for t in ("clt", "crosscoder", "lorsa", "molt")),
-        ({"sae_type": None}, "sae_type None"),
+        ({"sae_type": None}, "no sae_type; known are sae"),
         ({"use_glu_encoder": True}, "use_glu_encoder"),
         ({"norm_activation": "token-wise"}, "norm_activation 'token-wise'"),
         ({"norm_activation": "batch-wise"}, "norm_activation 'batch-wise'"),

@@ -106,7 +106,7 @@ def test_overrides(tmp_path: Path) -> None:
         ({"activation": None}, "activation ReLU, but 'k'"),
         ({"activation": None, STATE: None, "activation.k": 6}, "activation ReLU, but 'k'"),
         ({STATE: None}, "give k"),
-        ({STATE: {"k": 6}}, "postact_fn None"),
+        ({STATE: {"k": 6}}, "no postact_fn; known are"),
         ({STATE: {"k": 6, "postact_fn": "GELU"}}, "postact_fn 'GELU'"),
         ({STATE: {"k": 6, "postact_fn": "ReLU", "scale": 2}}, "'scale'"),
         ({STATE: {"k": 65, "postact_fn": "ReLU"}}, "k is 65"),

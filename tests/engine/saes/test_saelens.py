@@ -246,7 +246,7 @@ def test_refuses_config_text(tmp_path: Path, text: str, fault: str) -> None:
         ({"W_enc": torch.zeros(23, 64)}, "W_enc as .* do not belong together"),
         ({"W_enc": torch.zeros(24 * 64)}, "W_enc as"),
         ({"b_enc": torch.zeros(64, 1)}, "b_enc as .* vector"),
-        ({"b_enc": torch.zeros(64, dtype=torch.int32)}, "b_enc as something other than 16, 32 or 64-bit floats"),
+        ({"b_enc": torch.zeros(64, dtype=torch.int32)}, "b_enc as no floats of 16, 32 or 64 bits"),
         ({"b_enc": torch.full((64,), torch.inf)}, "b_enc .* infinite"),
         ({"b_enc": torch.full((64,), 1e300, dtype=torch.float64)}, "b_enc .* infinite"),
         (

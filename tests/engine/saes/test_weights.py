@@ -75,7 +75,7 @@ def test_numbers(weights: Weights) -> None:
         (lambda w: w.rows("half"), r"half as \[2\], where a matrix"),
         (lambda w: w.tensor("matrix", 3, 2), "stored transposed"),
         (lambda w: w.tensor("matrix", 4, 2), "do not belong together"),
-        (lambda w: w.tensor("whole", 2), "whole as something other than 16, 32 or 64-bit floats"),
+        (lambda w: w.tensor("whole", 2), "whole as no floats of 16, 32 or 64 bits"),
         (lambda w: w.tensor("bad", 2), "bad in .* NaN or infinite"),
         (lambda w: w.number("half"), r"half as \[2\], where a single number"),
         (lambda w: w.integers("half"), "few whole numbers"),
@@ -124,7 +124,7 @@ def test_parameters_need_no_gradient(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [([1], "but a list"), (torch.ones(1), "but a Tensor"), ({"a": 1, 1: torch.ones(1)}, ", for 1 is no name")],
+    [([1], " but a list"), (torch.ones(1), " but a Tensor"), ({"a": 1, 1: torch.ones(1)}, ", for 1 is no name")],
 )
 def test_a_pickle_must_be_a_state_dict(tmp_path: Path, content: Any, fault: str) -> None:
     with pytest.raises(SAELoadError, match=rf"w\.pt holds no state dict{fault}"):
