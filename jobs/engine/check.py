@@ -1,5 +1,6 @@
 """Does an SAE belong to a model? It is run on a little text as it was loaded, and on what it may have been made for."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,12 +72,14 @@ class _Try:
 
     @torch.inference_mode()
     def fit(self, x: Tensor, y: Tensor) -> "_Fit":
-        """On activations [n, d] at its points."""
+        """On activations [n, d] at its points; of no tokens nothing is explained."""
+        if not len(x):
+            return _Fit(1.0, 1.0, 0.0)
         found = self.reading.read(x, y)
         error = (found.y - found.y_hat).double().square().sum(-1)
         spread = (found.y - found.y.mean(0)).double().square().sum(-1)
         median, mean = (float(f(error) / f(spread).clamp_min(1e-30)) for f in (torch.median, torch.mean))
-        return _Fit(median, mean, found.n_active / max(1, len(x)))
+        return _Fit(median, mean, found.n_active / len(x))
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class _Fit:
     def trial(self, advice: str, loaded: "_Fit", *, elsewhere: bool) -> Trial:
         ours, theirs = (self.median, loaded.median) if elsewhere else (self.mean, loaded.mean)
         left = ours / max(theirs, 1e-6)  # of next to nothing
-        return Trial(advice, left, 1 - self.mean, self.l0)
+        # A reading that overflows fits nothing.
+        return Trial(advice, left if math.isfinite(left) else math.inf, 1 - self.mean, self.l0)
 
 
 def check(model: LoadedModel, sae: SAE, contexts: Sequence[Context], skip_first: int = 0) -> Iterator[str | Verdict]:
@@ -122,7 +126,9 @@ def check(model: LoadedModel, sae: SAE, contexts: Sequence[Context], skip_first:
         fit.trial(attempt.reading.advice, loaded, elsewhere=attempt.point != capture.point)
         for fit, attempt in zip(fits, tries[1:], strict=True)
     ]
-    trials.sort(key=lambda trial: round(trial.left, 2))  # of equals the plainest, which comes first
+    trials.sort(
+        key=lambda trial: round(trial.left, 2) if trial.left < math.inf else math.inf
+    )  # of equals the plainest, which comes first
     reasons = why_not_valid(quality, sae.k, reported_l0=sae.reported_l0, cross_entropy=loss)
     reasons, cause = _judge(reasons, trials[0] if trials else None)
     yield Verdict(capture.point, capture.point_out, quality, loss, reasons, cause, trials, found)

@@ -4,6 +4,7 @@ What is folded or not, taken off or not, is seen in no shape. Each Reading here 
 meant; jobs.engine.check finds out which fits the activations.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ def _of_the_input(sae: SAE, norm: float) -> Iterator[Reading]:
         for what, kind in norms:
             normed = _like(sae, norm=kind, undo_norm=not sae.is_transcoder)
             yield Reading(f"It expects {what}, which its config does not say.", as_loaded(normed).read)
+    if not 0 < norm < math.inf:  # no token to tell it by
+        return
     scale = sae.d_in**0.5 / norm
     yield Reading(
         f"It expects activations of mean norm sqrt(d), {scale:.3g} times what the model gives: the scale of its "

@@ -156,6 +156,14 @@ def test_refuses_what_cannot_be_read_anywhere(tiny_model: LoadedModel, contexts:
         verdict(tiny_model, like(transcoder, source=source), contexts)
 
 
+def test_says_so_where_no_token_is_left(tiny_model: LoadedModel, contexts: Sequence[Context], fitted: SAE) -> None:
+    first = contexts[0]
+    alone = [Context(i, first.document_id, first.source, 0, first.token_ids[:1]) for i in range(4)]  # <bos>
+    found = verdict(tiny_model, fitted, alone)
+    assert found.reasons == ["No token was left after masking."]
+    assert found.cross_entropy is None
+
+
 @pytest.mark.slow
 def test_the_demo_told_right_and_wrong(tmp_path: Path) -> None:
     """A real model: the layer next to the right one is found out, and so is a TopK that is read as a ReLU."""
