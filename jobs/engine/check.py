@@ -195,10 +195,8 @@ def _judge(reasons: list[str], best: Trial | None) -> tuple[list[str], str | Non
     """The reasons, with one more where ``best`` fits clearly better than as loaded, and the likeliest cause."""
     better = best is not None and best.left < CLEARLY
     if best is not None and better:
-        reasons = [
-            *reasons,
-            f"Read otherwise it leaves only {best.left:.0%} of what it leaves unexplained now: see what follows.",
-        ]
+        share = f"{best.left:.0%} of the variance that it leaves unexplained now"
+        reasons = [*reasons, f"Another reading fits clearly better: it leaves only {share}."]
     if not reasons:
         return [], None
     if best is None or not better or best.explained_variance < MIN_EXPLAINED_VARIANCE:
