@@ -41,7 +41,7 @@ def as_loaded(sae: SAE) -> Reading:
 
 
 def readings(sae: SAE, norm: float) -> Iterator[Reading]:
-    """Other readings of ``sae`` where it reads. ``norm``: the mean norm of the activations there."""
+    """Other readings of ``sae`` where it reads. ``norm``: of the median activation there."""
     yield from _of_the_input(sae, norm)
     yield from _of_the_biases(sae)
     yield from _of_the_activation(sae)
