@@ -80,7 +80,6 @@ def load_sae(
         k=_whole("k", k, 1, None),
         layer=_whole("layer", layer, 0, MAX_LAYER),
         hook=check_name(hook, "hook"),
-        centred=centred,
         hook_out=check_name(hook_out, "hook_out"),
         layer_out=_whole("layer_out", layer_out, 0, MAX_LAYER),
     )
@@ -90,7 +89,9 @@ def load_sae(
         if not path.exists():
             raise SAELoadError(f"{shown} does not exist.")
         checkpoint_format, place = _recognise(path)
-        return checkpoint_format.load(place, overrides).to(device)
+        sae = checkpoint_format.load(place, overrides)
+        sae.centred = sae.centred if centred is None else centred
+        return sae.to(device)
     except OSError as error:
         raise SAELoadError(f"{shown} cannot be read: {error.strerror}.") from error
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -23,7 +23,6 @@ class Overrides:
     k: int | None = None
     layer: int | None = None
     hook: str | None = None  # short ("resid_post") or full ("blocks.9.hook_resid_post")
-    centred: bool | None = None
     hook_out: str | None = None  # of a transcoder; makes one of what the files do not call so
     layer_out: int | None = None
 

@@ -90,7 +90,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         files=(config.file, weights.file),
         site=_site(config, trainer, overrides),
         variant=dict_class,
-        centred=bool(overrides.centred),
         model_name=trainer.name("lm_name"),
         notes=_notes(dict_class, kind, weights),
     )

@@ -4,13 +4,13 @@ Formula: Lieberum et al. 2024, arXiv 2408.05147. Layer and L0 are in the path, t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from jobs.engine.saes.activations import JumpReLU
 from jobs.engine.saes.base import SAE, Overrides, Site, Source, digest_files
-from jobs.engine.saes.place import Place
+from jobs.engine.saes.place import Place, nearest
 from jobs.engine.saes.weights import Weights, open_weights
 
 NAME = "gemma_scope"
@@ -50,7 +50,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         files=(weights.file,),
         site=_site(overrides, repository, path_layer(place), is_transcoder, embeds),
         is_transcoder=is_transcoder,
-        centred=bool(overrides.centred),
         reported_l0=None if l0 is None else float(l0),
         notes=(_UNSCALED,) if embeds else (),
     )
@@ -79,11 +78,6 @@ def path_layer(place: Place) -> int | None:
     """The layer in the nearest ``layer_20`` on the way here."""
     layer = nearest(_LAYER, place.parts)
     return None if layer is None else int(layer)
-
-
-def nearest(pattern: re.Pattern[str], parts: Sequence[str]) -> str | None:
-    """The first group of ``pattern`` in the first of ``parts`` that has it."""
-    return next((match[1] for part in parts if (match := pattern.search(part))), None)
 
 
 def _site(overrides: Overrides, repository: str | None, layer: int | None, is_transcoder: bool, embeds: bool) -> Site:

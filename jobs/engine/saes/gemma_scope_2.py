@@ -46,7 +46,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         site=_site(config, place, overrides, is_transcoder),
         variant=variant,
         is_transcoder=is_transcoder,
-        centred=bool(overrides.centred),
         reported_l0=_l0(config),
         model_name=config.name("model_name"),
     )

@@ -8,8 +8,7 @@ import re
 from torch import nn
 
 from jobs.engine.saes.base import SAE, Overrides, Site, Source, digest_files
-from jobs.engine.saes.gemma_scope import nearest
-from jobs.engine.saes.place import Place
+from jobs.engine.saes.place import Place, nearest
 from jobs.engine.saes.weights import PICKLES
 
 NAME = "goodfire"
@@ -39,7 +38,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         path=place.path,
         files=(weights.file,),
         site=Site.find(overrides, read_as="resid_post", layer=None if layer is None else int(layer)),
-        centred=bool(overrides.centred),
         notes=() if overrides.hook else (_HOOK,),
     )
     return SAE(

@@ -105,7 +105,6 @@ class Folder:
             variant=self.act_fn,
             normalisation=normalisation,
             is_transcoder=self.is_transcoder,
-            centred=bool(self.overrides.centred),
             model_name=lm_config.name("model_name") if lm_config else None,
         )
 
@@ -135,6 +134,7 @@ def load(place: Place, overrides: Overrides) -> SAE:
 
 
 def build(folder: Folder, layout: Layout) -> SAE:
+    """The SAE whose tensors have the names of ``layout``. Raises SAELoadError as ``load`` does."""
     folder.config.choice("sae_type", ("sae",))
     dataset_wise = folder.norm_activation == "dataset-wise"
     tensors = _tensors(folder, layout)

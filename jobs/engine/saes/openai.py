@@ -105,6 +105,5 @@ def _source(name: str, activation: nn.Module, weights: Weights, place: Place, ov
         files=(weights.file,),
         site=Site.find(overrides, location, read_as=_LOCATIONS[match[1]] if match else None, layer=layer),
         variant=name,
-        centred=bool(overrides.centred),
         notes=("The k largest pre-activations are kept as they are, negative ones too.",) if signed else (),
     )

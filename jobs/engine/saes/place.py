@@ -1,6 +1,7 @@
 """Where a checkpoint lies: a folder, or one file of weights; and that its files do not lead elsewhere."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +47,11 @@ class Place:
         name = self.path.name
         own = name[: -len(self.path.suffix)] if self.is_file else name
         return (own, *reversed(self.path.parts[:-1]))
+
+
+def nearest(pattern: re.Pattern[str], parts: Sequence[str]) -> str | None:
+    """The first group of ``pattern`` in the first of ``parts`` that has it."""
+    return next((match[1] for part in parts if (match := pattern.search(part))), None)
 
 
 def check_link(file: Path, folder: Path) -> None:

@@ -37,7 +37,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         path=place.path,
         files=(weights.file,),
         site=Site.find(overrides, read_as="resid_post", layer=int(file_name[1]) if file_name else None),
-        centred=bool(overrides.centred),
         notes=("The k largest pre-activations are kept as they are, negative ones too.",),
     )
     return SAE(

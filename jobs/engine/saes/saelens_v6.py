@@ -147,7 +147,7 @@ def build(recipe: Recipe, config: Config, weights: Weights, overrides: Overrides
         files=(config.file, weights.file),
         site=recipe.site,
         is_transcoder=recipe.is_transcoder,
-        centred=recipe.centred if overrides.centred is None else overrides.centred,
+        centred=recipe.centred,
         model_name=recipe.model_name,
         notes=recipe.notes,
     )

@@ -50,7 +50,6 @@ def load(place: Place, overrides: Overrides) -> SAE:
         site=_site(place, overrides, is_transcoder),
         variant=variant,
         is_transcoder=is_transcoder,
-        centred=bool(overrides.centred),
         notes=("Adds a linear skip of its input.",) if skips and not is_transcoder else (),
     )
     pre_bias = None if is_transcoder else tensors["b_dec"]
