@@ -197,6 +197,7 @@ class _Tally:
             self.on_progress(self.done, self.total)
 
     def bar(self) -> type[Any]:
+        """A class that huggingface_hub takes for tqdm's: every byte that it is told of counts here."""
         from tqdm.auto import tqdm
 
         tally = self

@@ -101,20 +101,18 @@ def hook_points(model: LoadedModel) -> list[dict[str, Any]]:
 
     A hook whose width differs by layer comes once for each width. After them, of a mixture of experts, {"router":
     {"layers", "n_experts", "per_token"}}. Of ``layers``, two numbers are the first and the last of an unbroken run;
-    any other number of them are the layers themselves. Costs one pass over a few tokens.
+    any other number of them are the layers themselves. Costs a pass over a few tokens, for the routers another.
     """
-    points = [point for layer in range(model.n_layers) for point in _words(model, layer)]
-    routers = experts.routers(model)
-    found = observe(model, [*(point.place for point in points), *routers.values()])
     rows: dict[tuple[str, int], list[int]] = {}
-    for point, tensor in zip(points, found[: len(points)], strict=True):
-        with suppress(_Absent):
-            rows.setdefault((point.hook, _measured(point, tensor).width), []).append(point.layer)
+    for point in points_of(model):
+        rows.setdefault((point.hook, point.width), []).append(point.layer)
     in_order = sorted(rows.items(), key=lambda row: list(HOOKS).index(row[0][0]))
     listed: list[dict[str, Any]] = [
         {"hook": hook, "width": width, "layers": _run_of(layers)} for (hook, width), layers in in_order
     ]
-    choices = {layer: t.shape[-1] for layer, t in zip(routers, found[len(points) :], strict=True) if is_choice(t)}
+    routers = experts.routers(model)
+    chosen = observe(model, list(routers.values())) if routers else []
+    choices = {layer: t.shape[-1] for layer, t in zip(routers, chosen, strict=True) if is_choice(t)}
     if choices:
         facts = {"n_experts": experts.n_experts(model), "per_token": max(choices.values())}
         listed.append({"router": {"layers": _run_of(list(choices))} | facts})

@@ -152,6 +152,7 @@ class State:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Tensor]) -> Self:
+        """From what ``arrays`` gave. Raises KeyError where one is missing."""
         top, reservoir, d_sae = arrays["shape"].tolist()
         fired, near = (Rows(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(Rows)}) for name in ("fired", "near"))
         quality, sums = QualitySums.from_arrays(arrays), FeatureSums.from_arrays(arrays)
