@@ -2,9 +2,15 @@
 
 from features.models.access import ApiKey, LoginToken
 from features.models.activity import Activity, Context
+from features.models.collection import Collection, CollectionItem
+from features.models.columns import Columns
 from features.models.corpus import Corpus
-from features.models.feature import Feature, Label
+from features.models.feature import Feature
+from features.models.label import Label, LabelChange, Vote
 from features.models.language_model import LanguageModel, Vocabulary
+from features.models.layout import Layout
+from features.models.notes import Comment, Star, Tag, Tagging
+from features.models.phrase import Phrase
 from features.models.run import Run
 from features.models.sae import SAE
 
@@ -12,12 +18,23 @@ __all__ = [
     "SAE",
     "Activity",
     "ApiKey",
+    "Collection",
+    "CollectionItem",
+    "Columns",
+    "Comment",
     "Context",
     "Corpus",
     "Feature",
     "Label",
+    "LabelChange",
     "LanguageModel",
+    "Layout",
     "LoginToken",
+    "Phrase",
     "Run",
+    "Star",
+    "Tag",
+    "Tagging",
     "Vocabulary",
+    "Vote",
 ]

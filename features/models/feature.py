@@ -1,6 +1,5 @@
-"""Feature: one direction of an SAE, and the labels it was given."""
+"""Feature: one direction of an SAE."""
 
-from django.conf import settings
 from django.db import models
 from django.urls import reverse
 
@@ -31,33 +30,3 @@ class Feature(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("feature", args=[self.sae.slug, self.index])
-
-
-class Label(models.Model):
-    """A few words for a feature. It says who or what wrote it, and a rule's label says how precise the rule is."""
-
-    class Source(models.TextChoices):
-        RULE = "rule", "rule"
-        PERSON = "person", "person"
-
-    feature = models.ForeignKey(Feature, on_delete=models.CASCADE, related_name="labels")
-    text = models.CharField(max_length=200)
-    source = models.CharField(max_length=10, choices=Source)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    run = models.ForeignKey("Run", null=True, on_delete=models.CASCADE, related_name="labels")
-    rule = models.CharField(max_length=20, blank=True)
-    precision = models.FloatField(null=True, help_text="share of held-out examples on which the rule holds")
-    n_held_out = models.PositiveIntegerField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                name="a_rule_says_which_and_how_precise",
-                condition=~models.Q(source="rule")
-                | (models.Q(precision__isnull=False, n_held_out__isnull=False) & ~models.Q(rule="")),
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.text

@@ -15,8 +15,8 @@ class LanguageModel(models.Model):
     n_layers = models.PositiveIntegerField()
     d_model = models.PositiveIntegerField()
     vocab_size = models.PositiveIntegerField()
-    weights_digest = models.CharField(max_length=64)
-    tokenizer_digest = models.CharField(max_length=64)
+    weights_digest = models.CharField(max_length=64, blank=True, help_text="empty if the model was never here")
+    tokenizer_digest = models.CharField(max_length=64, blank=True)
     hook_points = models.JSONField(
         default=list, blank=True, help_text="hook, width and layers of each, and the routers; empty if not known yet"
     )
@@ -25,7 +25,14 @@ class LanguageModel(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.UniqueConstraint(fields=["weights_digest", "tokenizer_digest"], name="one_row_per_model_digest")
+            models.UniqueConstraint(
+                fields=["weights_digest", "tokenizer_digest"],
+                name="one_row_per_model_digest",
+                condition=~models.Q(weights_digest=""),
+            ),
+            models.UniqueConstraint(
+                fields=["source"], name="one_row_per_model_elsewhere", condition=models.Q(weights_digest="")
+            ),
         ]
 
     def __str__(self) -> str:

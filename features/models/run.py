@@ -21,9 +21,17 @@ class RunQuerySet(models.QuerySet["Run"]):
 class Run(models.Model):
     """One extraction: SAE x Corpus x settings, with its provenance and quality.
 
-    A row appears in the same transaction as everything that belongs to it, and is never changed after that.
+    A row appears in the same transaction as everything that belongs to it, and is never changed after that. A run that
+    was imported has no quality of its own, and the next import from the same place may change it: ``revision`` counts.
     """
 
+    class Origin(models.TextChoices):
+        EXTRACTION = "extraction", "extracted here"
+        NEURONPEDIA = "neuronpedia", "imported from Neuronpedia's layout"
+        SAEDASHBOARD = "saedashboard", "imported from SAEDashboard"
+
+    origin = models.CharField(max_length=20, choices=Origin, default=Origin.EXTRACTION)
+    revision = models.PositiveIntegerField(default=0)
     sae = models.ForeignKey(SAE, on_delete=models.PROTECT, related_name="runs")
     corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="runs")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -41,11 +49,12 @@ class Run(models.Model):
     n_very_dense = models.PositiveIntegerField(default=0, help_text="features that fired on more than 10 % of tokens")
     n_pool_tokens = models.PositiveBigIntegerField(default=0, help_text="tokens of the sample for co-occurrence")
 
-    explained_variance = models.FloatField()
-    fvu = models.FloatField()
-    cosine = models.FloatField()
-    shrinkage = models.FloatField()
-    l0 = models.FloatField()
+    # Null in a run that was imported.
+    explained_variance = models.FloatField(null=True)
+    fvu = models.FloatField(null=True)
+    cosine = models.FloatField(null=True)
+    shrinkage = models.FloatField(null=True)
+    l0 = models.FloatField(null=True)
 
     # Cross entropy of the next token on a sample, in nats; null where the hook point cannot be replaced.
     n_ce_contexts = models.PositiveIntegerField(default=0, help_text="contexts of the sample")
@@ -60,7 +69,7 @@ class Run(models.Model):
     kl_ablated = models.FloatField(null=True, help_text="KL divergence from the model as it is")
     kl_recovered = models.FloatField(null=True, help_text="1 - kl_reconstructed / kl_ablated")
 
-    valid = models.BooleanField()
+    valid = models.BooleanField(null=True, help_text="null: nobody has checked")
     why_not_valid = models.TextField(blank=True, help_text="the reasons, one sentence a line")
 
     experts = models.JSONField(

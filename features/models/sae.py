@@ -34,9 +34,12 @@ class SAE(models.Model):
     d_out = models.PositiveIntegerField()
     d_sae = models.PositiveIntegerField()
     k = models.PositiveIntegerField(null=True)
-    digest = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64, blank=True, help_text="empty if its weights were never here")
     card = models.JSONField(default=dict, blank=True, help_text="what its files say, as the loader understood them")
     training = models.JSONField(default=dict, blank=True, help_text="the training record kept beside the weights")
+    label_epoch = models.PositiveIntegerField(
+        default=0, help_text="raised when labels of many features change at once, without a LabelChange each"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = SAEQuerySet.as_manager()
@@ -55,6 +58,10 @@ class SAE(models.Model):
                 Coalesce("layer_out", Value(0)),
                 "centred",
                 name="one_row_per_sae",
+                condition=~models.Q(digest=""),
+            ),
+            models.UniqueConstraint(
+                fields=["model", "source"], name="one_row_per_sae_elsewhere", condition=models.Q(digest="")
             ),
         ]
 

@@ -227,6 +227,7 @@ class Job(Leased):
 
     class Kind(models.TextChoices):
         EXTRACTION = "extraction", "extraction"
+        MAP = "map", "map"
 
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.EXTRACTION)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
