@@ -5,6 +5,7 @@ Pages and the API read the same functions. Each says how many queries it costs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from django.db.models import OuterRef, Subquery
@@ -52,11 +53,14 @@ class Related:
 
 @dataclass(frozen=True)
 class Relatives:
-    """A feature's neighbours by the directions of decoder and encoder, and those that fire on the same tokens."""
+    """A feature's neighbours by the directions of decoder and encoder, and those that fire on the same tokens;
+    ``elsewhere``: those of other SAEs on the same model whose label says the same, with their SAE.
+    """
 
     decoder: list[Related]
     encoder: list[Related]
     partners: list[Related]
+    elsewhere: list[Feature]
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,21 @@ def find_sae(slug: str) -> SAE:
     return sae
 
 
+def find_sae_and_run(slug: str, pk: int | None = None) -> tuple[SAE, Run | None]:
+    """The SAE with its model, and its run with this key; without one the newest, if there is any.
+
+    One query, and one more for an SAE without a run. Records that only the pages of a run and of an SAE show are read
+    when they are asked for.
+    """
+    runs = Run.objects.latest_first().filter(sae__slug=slug) if "\0" not in slug else Run.objects.none()
+    runs = runs.defer("work", "settings", "sae__training", "sae__model__hook_points", "corpus__generator")
+    run = (runs if pk is None else runs.filter(pk=pk)).first()
+    if run is not None:
+        return run.sae, run
+    sae = find_sae(slug)
+    return sae, None if pk is None else find_run(sae, pk)
+
+
 def newest_run(sae: SAE) -> Run | None:
     return Run.objects.latest_first().filter(sae=sae).first()
 
@@ -112,6 +131,7 @@ def find_feature(sae: SAE, index: int) -> Feature:
     feature = Feature.objects.select_related("label__author").filter(sae=sae, index=index).first()
     if feature is None:
         raise _no_feature(sae, index)
+    feature.sae = sae
     return feature
 
 
@@ -120,6 +140,7 @@ def find_activity(run: Run, index: int) -> Activity:
     activity = Activity.objects.select_related("feature__label__author").filter(run=run, index=index).first()
     if activity is None:
         raise _no_feature(run.sae, index)
+    activity.feature.sae = run.sae
     return activity
 
 
@@ -133,14 +154,41 @@ def logit_effects(feature: Feature) -> tuple[Ranked, Ranked]:
     return top, bottom
 
 
-def relatives_of(feature: Feature, activity: Activity | None) -> Relatives:
-    """Each list closest first, empty where it was not computed; features with their labels: one query for all."""
+def relatives_of(feature: Feature, activity: Activity | None, *, elsewhere: int = 0) -> Relatives:
+    """Each list closest first, empty where it was not computed; features with their labels: one query for all.
+
+    ``elsewhere``: how many features of other SAEs that bear the same label are looked for; needs the feature's SAE.
+    """
     lists = unpack_ranked(bytes(feature.neighbours), 2)
     lists += unpack_ranked(bytes(activity.partners) if activity else b"")
     indexes = {index for near in lists for index, _ in near.pairs()}
-    rows = Feature.objects.filter(sae=feature.sae_id, index__in=indexes).select_related("label__author")
-    by_index = {row.index: row for row in rows.defer("logits", "neighbours")}
-    return Relatives(*([Related(by_index[index], value) for index, value in near.pairs()] for near in lists))
+    wanted = Feature.objects.filter(sae=feature.sae_id, index__in=indexes).values("pk")
+    if elsewhere and feature.label:
+        wanted = wanted.union(_of_same_label(feature, elsewhere), all=True)
+    rows = Feature.objects.filter(pk__in=wanted).select_related("label__author", "sae").only(*_NAMED)
+    by_index = {row.index: row for row in rows if row.sae_id == feature.sae_id}
+    others = sorted((row for row in rows if row.sae_id != feature.sae_id), key=lambda row: (row.sae.layer, row.pk))
+    decoder, encoder, partners = (
+        [Related(by_index[i], value) for i, value in near.pairs() if i in by_index]  # an import may hold some alone
+        for near in lists
+    )
+    return Relatives(decoder, encoder, partners, others)
+
+
+_NAMED = (
+    *("index", "sae__slug", "sae__name", "sae__layer", "sae__hook", "sae__hook_out", "sae__layer_out"),
+    *("label__text", "label__source", "label__rule", "label__precision", "label__n_held_out", "label__method"),
+    *("label__explainer", "label__author_name", "label__author__username"),
+)
+"""What a list says of a feature that it names."""
+
+
+def _of_same_label(feature: Feature, limit: int) -> Any:
+    """Keys of features, as a query that may stand in a union: some databases cut no part of one."""
+    text = feature.label.text if feature.label else ""
+    model = feature.sae.model_id
+    found = Feature.objects.filter(label__text=text, sae__model=model).exclude(sae=feature.sae_id)
+    return Feature.objects.filter(pk__in=found.order_by("pk").values("pk")[:limit]).values("pk")
 
 
 def experts_of(activity: Activity) -> list[Expert]:

@@ -1,16 +1,24 @@
 """The features of a run a page at a time: filtered, in an order, each page found from the edge of the one beside it.
 
-Pages are cut by key and never by OFFSET: page 1,000 costs what page 1 costs, and no feature is skipped or shown twice.
+Filters and orders are read from the run's columns (features.columns), which this process keeps: nothing is sorted or
+counted by the database, which is asked for the rows of one page by their keys. Pages are cut by key and never by
+OFFSET: no feature is skipped or shown twice, whatever changes between two pages.
 """
 
 import base64
 import binascii
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from features.columns import columns_of
+from features.filters import Filters, ListingError
 from features.models import Activity, Run
-from features.models.activity import ActivityQuerySet
-from features.models.run import DENSE
+from features.store.columns import RunColumns
 
 # What a list is ordered by: the column, and whether it descends. Features with the same value stand by index.
 ORDERS = {
@@ -20,20 +28,10 @@ ORDERS = {
     "-density": ("density", True),
     "max": ("max_activation", False),
     "-max": ("max_activation", True),
-}
-# What a list may be narrowed to, by density. ``dense`` means here what a run's count of dense features means.
-STATES: dict[str, dict[str, float]] = {
-    "all": {},
-    "alive": {"density__gt": 0},
-    "dense": {"density__gt": DENSE},
-    "dead": {"density": 0},
+    "mean": ("mean_activation", False),
+    "-mean": ("mean_activation", True),
 }
 MAX_INDEX = 2**31 - 1
-MAX_QUERY = 200
-
-
-class ListingError(ValueError):
-    """A parameter of a list that makes no sense. The message is one sentence for the person who sent it."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,6 @@ class Edge:
     order: str
     value: float
     index: int
-
-    @classmethod
-    def of(cls, order: str, row: Activity) -> "Edge":
-        return cls(order, float(getattr(row, ORDERS[order][0])), row.index)
 
     def encode(self) -> str:
         plain = f"{self.order} {self.value!r} {self.index}"
@@ -78,79 +72,111 @@ class Page:
 
 
 @dataclass(frozen=True)
-class FeatureListing:
+class Found:
+    """The features of ``run`` that a listing asks for. ``kept`` bool [d_sae]; ``capped``: the search left some out."""
+
+    run: Run
+    order: str
+    columns: RunColumns
+    kept: NDArray[np.bool_]
+    count: int
+    capped: bool
+
+    @property
+    def n_present(self) -> int:
+        """How many features the run has."""
+        return int(np.count_nonzero(self.columns.present))
+
+    def indexes(self) -> NDArray[np.uint32]:
+        """All of them, in their order."""
+        order = self._order()
+        found: NDArray[np.uint32] = order[self.kept[order]]
+        return found
+
+    def page(self, limit: int, after: str = "", before: str = "", *, packed: bool = True) -> Page:
+        """At most ``limit``: the first, or those next to a cursor that an earlier page gave. One query.
+
+        ``packed``: with the bytes of histogram and examples.
+        """
+        edge = Edge.decode(self.order, after or before) if after or before else None
+        backwards = bool(before and not after)
+        shown = self._beside(edge, limit + 1, backwards=backwards)
+        more, shown = len(shown) > limit, shown[:limit]
+        if backwards:
+            shown.reverse()
+            if not shown:
+                return self.page(limit, packed=packed)
+        goes_on, came_from = (True, more) if backwards else (more, edge is not None)
+        return Page(
+            self._rows(shown, packed=packed),
+            next=self._edge(shown[-1]).encode() if shown and goes_on else None,
+            previous=self._edge(shown[0]).encode() if shown and came_from else None,
+        )
+
+    def _order(self) -> NDArray[np.uint32]:
+        column, descends = ORDERS[self.order]
+        if column != "index":
+            return self.columns.order(column, descending=descends)
+        every = np.arange(len(self.columns), dtype=np.uint32)
+        return every[::-1] if descends else every
+
+    def _value(self, index: int) -> float:
+        column = ORDERS[self.order][0]
+        return float(index if column == "index" else getattr(self.columns, column)[index])
+
+    def _edge(self, index: int) -> Edge:
+        return Edge(self.order, self._value(index), index)
+
+    def _beside(self, edge: Edge | None, n: int, *, backwards: bool) -> list[int]:
+        """The ``n`` nearest to ``edge``, nearest first."""
+        order = self._order()
+        if edge is not None:
+            place = self._place(order, edge, before=backwards)
+            order = order[:place][::-1] if backwards else order[place:]
+        found: list[int] = []
+        size = max(1024, 2 * n)
+        while len(found) < n and len(order):  # a page is most often near: the whole order is seldom looked through
+            part, order = order[:size], order[size:]
+            found += part[self.kept[part]].tolist()
+            size *= 4
+        return found[:n]
+
+    def _place(self, order: NDArray[np.uint32], edge: Edge, *, before: bool) -> int:
+        """How many features stand before ``edge``, or up to it."""
+        column, descends = ORDERS[self.order]
+        sign = -1 if descends else 1
+        find = bisect_left if before else bisect_right
+        key = (sign * edge.value, 0 if column == "index" else edge.index)
+
+        def place(index: np.uint32) -> tuple[float, int]:
+            return sign * self._value(int(index)), 0 if column == "index" else int(index)
+
+        return find(order, key, key=place)
+
+    def _rows(self, indexes: list[int], *, packed: bool) -> list[Activity]:
+        rows = Activity.objects.filter(run=self.run, index__in=indexes).for_table()
+        rows = rows if packed else rows.defer("histogram", "examples")
+        by_index = {row.index: row for row in rows} if indexes else {}
+        return [by_index[index] for index in indexes if index in by_index]
+
+
+@dataclass(frozen=True)
+class FeatureListing(Filters):
     """Which features of a run, and in which order. Raises ListingError for what cannot be meant."""
 
     order: str = "index"
-    min_density: float | None = None
-    max_density: float | None = None
-    q: str = ""
-    state: str = "all"
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise ListingError(f"order must be one of {', '.join(ORDERS)}.")
-        if self.state not in STATES:
-            raise ListingError(f"state must be one of {', '.join(STATES)}.")
-        for name in ("min_density", "max_density"):
-            bound = getattr(self, name)
-            if bound is not None and not 0 <= bound <= 1:
-                raise ListingError(f"{name} must be a fraction of tokens, from 0 to 1.")
-        if self.min_density is not None and self.max_density is not None and self.min_density > self.max_density:
-            raise ListingError("min_density must not be greater than max_density.")
-        if len(self.q) > MAX_QUERY:
-            raise ListingError(f"q must not be longer than {MAX_QUERY} characters.")
-        if "\0" in self.q:
-            raise ListingError("q must not hold the character NUL.")
+        super().__post_init__()
 
-    def rows(self, run: Run) -> ActivityQuerySet:
-        """The activities that pass the filters, in no order; each comes with its feature and label."""
-        rows = Activity.objects.filter(run=run, **STATES[self.state]).for_table()
-        rows = rows.density_between(self.min_density, self.max_density)
-        return rows.matching(run, self.q) if self.q else rows
+    def of(self, run: Run, user: Any = None) -> Found:
+        """What of ``run`` passes. ``user`` is who asks: stars are a person's own, collections may be.
 
-    def page(self, rows: ActivityQuerySet, limit: int, after: str = "", before: str = "") -> Page:
-        """At most ``limit`` of ``rows``: the first, or those next to a cursor that an earlier page gave."""
-        edge = Edge.decode(self.order, after or before) if after or before else None
-        backwards = bool(before and not after)
-        found = _walk(rows, self.order, edge, limit + 1, backwards=backwards)
-        more, items = len(found) > limit, found[:limit]
-        if backwards:
-            items.reverse()
-            if not items:
-                return self.page(rows, limit)
-        goes_on, came_from = (True, more) if backwards else (more, edge is not None)
-        return Page(
-            items,
-            next=Edge.of(self.order, items[-1]).encode() if items and goes_on else None,
-            previous=Edge.of(self.order, items[0]).encode() if items and came_from else None,
-        )
-
-
-def _walk(rows: ActivityQuerySet, order: str, edge: Edge | None, n: int, *, backwards: bool) -> list[Activity]:
-    """The ``n`` rows nearest to ``edge``, nearest first.
-
-    First those that tie with it, then those beyond: each is one range of one index, even where thousands of dead
-    features share the value 0, which a single condition with an OR would have to read through. Read backwards, an
-    index leaves those of one value to be sorted by number: few, but for the dead ones, which are a range of their own.
-    """
-    column, descends = ORDERS[order]
-    by_value = "-" if descends != backwards else ""
-    by_index = "-" if backwards else ""
-    found: list[Activity] = []
-    if edge and column != "index":
-        ties = rows.filter(**{column: edge.value}, **_beyond("index", by_index, edge.index))
-        found = list(ties.order_by(f"{by_index}index")[:n])
-    beyond = rows.filter(**_beyond(column, by_value, edge.value)) if edge else rows
-    columns = [f"{by_value}{column}"] + [f"{by_index}index"] * (column != "index")
-    ranges = [beyond]
-    if column != "index" and by_value and not by_index and (edge is None or edge.value > 0):
-        ranges = [beyond.filter(**{f"{column}__gt": 0}), rows.filter(**{column: 0})]
-    for part in ranges:
-        if len(found) < n:
-            found += part.order_by(*columns)[: n - len(found)]
-    return found
-
-
-def _beyond(column: str, sign: str, value: float) -> dict[str, float]:
-    return {f"{column}__{'lt' if sign else 'gt'}": value}
+        No query once the columns are kept; one for stars, tag and collection together, one for kinds of labels, and
+        those of a search.
+        """
+        columns = columns_of(run)
+        kept, capped = self.mask(run, columns, user)
+        return Found(run, self.order, columns, kept, int(np.count_nonzero(kept)), capped)

@@ -1,15 +1,20 @@
-"""Examples as they are read: a context cut into pieces of text, some of which are highlighted."""
+"""Examples as they are read: a context cut into pieces of text, some of which are highlighted, and their HTML.
+
+A page shows thousands of tokens, so only those that are marked are looked at one by one.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import groupby
 
 import numpy as np
+from django.utils.safestring import SafeString
 from numpy.typing import NDArray
 
 from features.store.examples import Example
-from features.templatetags.reading import signif, token
+from features.templatetags.reading import signif, token, visible
 from features.vocabulary import Tokens
 
 LEVELS = 16
@@ -43,23 +48,85 @@ class Passage:
 
 
 def excerpt(
-    tokens: Tokens, ids: NDArray[np.uint32], example: Example, maximum: float, around: tuple[int, int] = AROUND
+    tokens: Tokens, ids: NDArray[np.integer], example: Example, maximum: float, around: tuple[int, int] = AROUND
 ) -> Passage:
     """The tokens around the peak, in whole characters; everything between firing tokens is one piece.
 
     Without a peak, the first tokens: of a context in which the feature is silent.
     """
     before, after = around
-    spans = _spans(tokens, ids)
-    middle = example.peak if example.peak >= 0 else before
-    shown = [s for s in spans if s.stop > middle - before and s.start <= middle + after]
-    pieces = list(_merged(_pieces(tokens, ids, example, maximum, shown)))
-    return Passage(pieces, shown[0].start > 0, shown[-1].stop < len(ids)) if shown else Passage([], False, False)
+    row = _Row.of(tokens, ids, example, maximum)
+    middle = row.peak if row.peak >= 0 else before
+    first, last = max(0, middle - before), min(len(row.ids), middle + after + 1)
+    if first >= last:
+        return Passage([], False, False)
+    texts = [tokens.whole(i) for i in row.ids[max(0, first - 1) : last]]
+    if all(texts):  # each token is a span of its own, whatever stands around it
+        spaced = [f"{text}{tokens.joiner}" for text in (texts[1:] if first else texts)]
+        return Passage(list(_between(row, spaced, first, last)), first > 0, last < len(row.ids))
+    shown = [span for span in _spans(tokens, row.ids) if span.stop > first and span.start < last]
+    return Passage(list(_merged(row, shown)), shown[0].start > 0, shown[-1].stop < len(row.ids))
 
 
-def whole(tokens: Tokens, ids: NDArray[np.uint32], example: Example, maximum: float) -> Passage:
+def whole(tokens: Tokens, ids: NDArray[np.integer], example: Example, maximum: float) -> Passage:
     """The full context; every token says what it is."""
-    return Passage(list(_pieces(tokens, ids, example, maximum, _spans(tokens, ids))), False, False)
+    return _every(_Row.of(tokens, ids, example, maximum))
+
+
+def read_values(
+    tokens: Tokens, token_ids: Sequence[int] | NDArray[np.integer], values: Sequence[float], maximum: float
+) -> Passage:
+    """A text with a value for each of its tokens, 0 where the feature does not fire; every token says what it is.
+
+    ``maximum`` is a full highlight: the feature's in its run. The peak is the first of the highest values above 0.
+    """
+    fired = {position: float(value) for position, value in enumerate(values) if value > 0}
+    peak = max(fired, key=lambda position: (fired[position], -position), default=-1)
+    return _every(_Row(tokens, [int(i) for i in token_ids], fired, peak, None, maximum))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A context and what a feature does in it. ``near``: the pre-activation at the peak, if it does not fire there."""
+
+    tokens: Tokens
+    ids: list[int]
+    values: Mapping[int, float]
+    peak: int
+    near: float | None
+    maximum: float
+
+    @classmethod
+    def of(cls, tokens: Tokens, ids: NDArray[np.integer], example: Example, maximum: float) -> "_Row":
+        peak = example.peak
+        if not example.fires:
+            near = example.max_value if peak >= 0 else None
+            return cls(tokens, ids.tolist(), {}, peak, near, maximum)
+        fired = dict(zip(example.positions.tolist(), example.values.tolist(), strict=True))
+        return cls(tokens, ids.tolist(), fired, peak, None, maximum)
+
+    def marked(self, first: int, last: int) -> list[int]:
+        """The tokens from ``first`` to before ``last`` that fire, the peak, and special ones."""
+        found = {position for position in (*self.values, self.peak) if first <= position < last}
+        special = self.tokens.special
+        if not special.isdisjoint(self.ids[first:last]):
+            found.update(position for position in range(first, last) if self.ids[position] in special)
+        return sorted(found)
+
+    def piece(self, span: "_Span") -> Piece:
+        inside = range(span.start, span.stop)
+        lead = " " if span.text.startswith(" ") and not span.text.isspace() else ""
+        value = max((self.values.get(position, 0.0) for position in inside), default=0.0)
+        peak = self.peak in inside
+        said = f"pre-activation {signif(self.near)}" if peak and self.near is not None else signif(value)
+        return Piece(
+            text=span.text[len(lead) :],
+            lead=lead,
+            level=level(value, self.maximum),
+            tip=_tip(self.tokens, self.ids[span.start : span.stop], span.start, said),
+            peak=peak,
+            special=not self.tokens.special.isdisjoint(self.ids[span.start : span.stop]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +138,7 @@ class _Span:
     text: str
 
 
-def _spans(tokens: Tokens, ids: NDArray[np.uint32]) -> list[_Span]:
+def _spans(tokens: Tokens, ids: Sequence[int]) -> list[_Span]:
     spans, start = [], 0
     texts = tokens.running(ids)
     for position, text in enumerate(texts):
@@ -81,24 +148,30 @@ def _spans(tokens: Tokens, ids: NDArray[np.uint32]) -> list[_Span]:
     return spans
 
 
-def _pieces(
-    tokens: Tokens, ids: NDArray[np.uint32], example: Example, maximum: float, spans: Sequence[_Span]
-) -> Iterator[Piece]:
-    values = example.dense(len(ids))
-    for span in spans:
-        inside = ids[span.start : span.stop]
-        lead = " " if span.text.startswith(" ") and not span.text.isspace() else ""
-        value = float(values[span.start : span.stop].max())
-        peak = span.start <= example.peak < span.stop
-        said = f"pre-activation {signif(example.max_value)}" if peak and not example.fires else signif(value)
-        yield Piece(
-            text=span.text[len(lead) :],
-            lead=lead,
-            level=level(value, maximum),
-            tip=_tip(tokens, inside, span.start, said),
-            peak=peak,
-            special=any(int(i) in tokens.special for i in inside),
-        )
+def _every(row: _Row) -> Passage:
+    return Passage([row.piece(span) for span in _spans(row.tokens, row.ids)], False, False)
+
+
+def _between(row: _Row, texts: Sequence[str], first: int, last: int) -> Iterator[Piece]:
+    """Marked tokens, and what stands between them as one piece; ``texts`` are those of ``first`` to before ``last``."""
+    at = first
+    for position in row.marked(first, last):
+        if position > at:
+            yield Piece("".join(texts[at - first : position - first]))
+        yield row.piece(_Span(position, position + 1, texts[position - first]))
+        at = position + 1
+    if at < last:
+        yield Piece("".join(texts[at - first :]))
+
+
+def _merged(row: _Row, spans: Sequence[_Span]) -> Iterator[Piece]:
+    """The same of spans of any number of tokens."""
+    marked = set(row.marked(spans[0].start, spans[-1].stop))
+    for plain, run in groupby(spans, lambda span: marked.isdisjoint(range(span.start, span.stop))):
+        if plain:
+            yield Piece("".join(span.text for span in run))
+        else:
+            yield from map(row.piece, run)
 
 
 def level(value: float, maximum: float) -> int:
@@ -108,16 +181,10 @@ def level(value: float, maximum: float) -> int:
     return min(LEVELS, max(1, math.ceil(LEVELS * value / maximum)))
 
 
-def _merged(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    for plain, run in groupby(pieces, lambda p: not p.level and not p.peak and not p.special):
-        if plain:
-            yield Piece("".join(piece.lead + piece.text for piece in run))
-        else:
-            yield from run
-
-
 def alone(tokens: Tokens, ids: Sequence[int] | NDArray[np.integer]) -> str:
     """Tokens outside a text: what they say, or their bytes where those are not whole characters."""
+    if len(ids) == 1 and (text := tokens.whole(int(ids[0]))) is not None:
+        return text
     raw = b"".join(tokens.bytes_of(int(i)) for i in ids)
     try:
         return raw.decode()
@@ -125,10 +192,35 @@ def alone(tokens: Tokens, ids: Sequence[int] | NDArray[np.integer]) -> str:
         return f"⟨{raw.hex(' ').upper()}⟩"
 
 
-def _tip(tokens: Tokens, ids: NDArray[np.uint32], start: int, value: str) -> str:
+def _tip(tokens: Tokens, ids: Sequence[int], start: int, value: str) -> str:
     name = f"“{token(alone(tokens, ids))}”"
     if len(ids) == 1:
-        where = f"id {int(ids[0])} · position {start}"
+        where = f"id {ids[0]} · position {start}"
     else:
-        where = f"ids {', '.join(str(int(i)) for i in ids)} · positions {start}-{start + len(ids) - 1}"
+        where = f"ids {', '.join(map(str, ids))} · positions {start}-{start + len(ids) - 1}"
     return f"{name} · {where} · {value}"
+
+
+def passage_html(passage: Passage, *, breaks: bool = False, still: bool = False) -> SafeString:
+    """A paragraph. ``breaks``: newlines break lines, and every token that has a tip says it, as in a full context.
+    ``still``: for a table, where no token is pressed or focused.
+    """
+    inner = "".join([_piece_html(piece, breaks, still) for piece in passage.pieces])
+    before = '<span class="quiet">…</span>' if passage.cut_before else ""
+    after = '<span class="quiet"> …</span>' if passage.cut_after else ""
+    return SafeString(f'<p class="passage" dir="auto">{before}{inner}{after}</p>')
+
+
+def _piece_html(piece: Piece, breaks: bool, still: bool) -> str:
+    newline = "1" if breaks else ""
+    if piece.level or piece.peak:
+        kind = f"a{piece.level} peak" if piece.peak else f"a{piece.level}"
+        tip = "" if still else f' data-tip="{escape(piece.tip)}" tabindex="{0 if piece.peak else -1}"'
+        return f'{piece.lead}<mark class="{kind}"{tip}><bdi>{escape(token(piece.text, newline))}</bdi></mark>'
+    if piece.tip and breaks:
+        kind = ' class="special"' if piece.special else ""
+        tip = f'data-tip="{escape(piece.tip)}" tabindex="-1"'
+        return f"{piece.lead}<span{kind} {tip}>{escape(visible(piece.text, newline))}</span>"
+    if piece.special:
+        return f'{piece.lead}<span class="special">{escape(visible(piece.text))}</span>'
+    return escape(visible(piece.lead + piece.text, newline))

@@ -1,19 +1,25 @@
 """What pages show, made ready for templates, so that a page costs the same number of queries however much it shows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
-from features.evidence import ShownExample, newest_runs, with_contexts
+from django.db.models import OuterRef, Q, Subquery
+from django.urls import reverse
+
+from features.evidence import ShownExample, newest_runs
 from features.models import SAE, Activity, Context, Feature, LanguageModel, Run
 from features.passages import Passage, alone, excerpt, whole
 from features.plots.bars import Sparkline, sparkline
-from features.store.examples import BANDS, NEAR_MISS, SILENT, unpack_examples
+from features.store.contexts import token_at, unpack_tokens
+from features.store.examples import BANDS, NEAR_MISS, SILENT, Example, unpack_top
 from features.store.histogram import unpack_histogram
 from features.store.ranked import Ranked
 from features.vocabulary import Tokens, tokens_of
 
-PEAKS = 8
-"""How many top examples the table takes a feature's top tokens from."""
+PEAKS = 5
+"""How many top examples a line takes a feature's top tokens from: each is a context to be read."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +66,88 @@ def _shelf(model: LanguageModel, placed: Sequence[Placed]) -> Shelf:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the feature table."""
+    """One line of a table: a feature, and what it did in ``run``; without a run, what is known of it alone.
 
-    activity: Activity
+    ``address`` is that of its page, without a query.
+    """
+
+    feature: Feature
+    address: str
+    run: Run | None
+    activity: Activity | None
     sparkline: Sparkline
     top_tokens: list[str]
     passage: Passage | None
 
 
 def rows(run: Run, activities: Sequence[Activity]) -> list[Row]:
-    tokens = tokens_of(run.sae.model)
-    tops = [[e for e in unpack_examples(bytes(a.examples)) if e.band == 0][:PEAKS] for a in activities]
-    return [_row(a, top, tokens) for a, top in zip(activities, with_contexts(run, tops), strict=True)]
+    """Features of one run, in their order: one query, for the contexts of all."""
+    return _rows([(run, activity) for activity in activities])
 
 
-def _row(activity: Activity, top: Sequence[ShownExample], tokens: Tokens) -> Row:
-    peaks = dict.fromkeys(alone(tokens, [shown.token_ids[shown.example.peak]]) for shown in top)
+def lines(features: Sequence[Feature]) -> list[Row]:
+    """Features of any SAEs, in their order, each with what it did in its SAE's newest run: four queries at most."""
+    runs = _runs_of({feature.sae_id for feature in features})
+    found = Activity.objects.filter(feature__in=[f.pk for f in features], run__in=[r.pk for r in runs.values()])
+    activities = {activity.feature_id: activity for activity in found.for_table()}
+    made = iter(_rows([(runs[a.feature.sae_id], activities[f.pk]) for f in features if (a := activities.get(f.pk))]))
+    bare = _with_labels([feature for feature in features if feature.pk not in activities])
+    return [next(made) if feature.pk in activities else _bare(bare[feature.pk], runs) for feature in features]
+
+
+def _runs_of(saes: Collection[int]) -> dict[int, Run]:
+    """The newest run of each of ``saes`` that has one, by the SAE's key: one query."""
+    newest = Run.objects.filter(sae=OuterRef("pk")).order_by("-created_at", "-pk").values("pk")[:1]
+    chosen = SAE.objects.filter(pk__in=saes).values_list(Subquery(newest))
+    return {run.sae_id: run for run in Run.objects.filter(pk__in=chosen).select_related("sae__model")}
+
+
+def _with_labels(features: Sequence[Feature]) -> dict[int, Feature]:
+    """Features by key, with SAE and label: one query, or none for none."""
+    if not features:
+        return {}
+    found = Feature.objects.filter(pk__in=[f.pk for f in features]).select_related("sae__model", "label__author")
+    return {row.pk: row for row in found.defer("logits", "neighbours")}
+
+
+def _bare(feature: Feature, runs: dict[int, Run]) -> Row:
+    return Row(feature, feature.get_absolute_url(), runs.get(feature.sae_id), None, Sparkline("", 0), [], None)
+
+
+def _rows(shown: Sequence[tuple[Run, Activity]]) -> list[Row]:
+    """Only what a line shows is unpacked: the highest examples, their tokens at the peak, and the first as text."""
+    tops = [unpack_top(bytes(activity.examples), PEAKS) for _, activity in shown]
+    texts = _token_ids([(run, example.context) for (run, _), top in zip(shown, tops, strict=True) for example in top])
+    slugs = {run.pk: run.sae.slug for run, _ in shown}
+    bases = {pk: reverse("features", args=[slug]) for pk, slug in slugs.items()}
+    return [_row(*pair, top, texts, bases[pair[0].pk]) for pair, top in zip(shown, tops, strict=True)]
+
+
+def _token_ids(wanted: Sequence[tuple[Run, int]]) -> dict[tuple[int, int], bytes]:
+    """The packed tokens of contexts by run and number: one query for all."""
+    if not wanted:
+        return {}
+    by_run: dict[int, set[int]] = {}
+    for run, number in wanted:
+        by_run.setdefault(run.pk, set()).add(number)
+    named = reduce(or_, (Q(run=run, number__in=numbers) for run, numbers in by_run.items()))
+    found = Context.objects.filter(named).values_list("run_id", "number", "token_ids")
+    return {(run, number): bytes(packed) for run, number, packed in found}
+
+
+def _row(
+    run: Run, activity: Activity, top: Sequence[Example], texts: Mapping[tuple[int, int], bytes], base: str
+) -> Row:
+    tokens, feature = tokens_of(run.sae.model), activity.feature
+    feature.sae = run.sae
+    ids = (token_at(texts[run.pk, example.context], example.peak) for example in top)
+    peaks = list(dict.fromkeys(alone(tokens, [i]) for i in ids))
     passage = None
     if top:
-        passage = excerpt(tokens, top[0].token_ids, top[0].example, activity.max_activation, (10, 5))
-    return Row(activity, sparkline(unpack_histogram(bytes(activity.histogram))), list(peaks)[:5], passage)
+        whole_text = unpack_tokens(texts[run.pk, top[0].context])
+        passage = excerpt(tokens, whole_text, top[0], activity.max_activation, (10, 5))
+    spark = sparkline(unpack_histogram(bytes(activity.histogram)))
+    return Row(feature, f"{base}{activity.index}/", run, activity, spark, peaks, passage)
 
 
 @dataclass(frozen=True)
@@ -132,9 +200,3 @@ def meters(lists: Sequence[Ranked], tokens: Tokens) -> list[list[Effect]]:
         [Effect(alone(tokens, [i]), i, value, round(100 * abs(value) / largest, 1)) for i, value in ranked.pairs()]
         for ranked in lists
     ]
-
-
-def labelled(text: str, limit: int) -> list[Feature]:
-    """Features whose shown label holds ``text``, over all SAEs."""
-    found = Feature.objects.filter(label__text__icontains=text).select_related("label__author", "sae")
-    return list(found.defer("logits", "neighbours").order_by("sae__slug", "index")[:limit])

@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ class Tokens:
     ends: NDArray[np.uint32]
     special: frozenset[int]
     joiner: str
+    _whole: dict[int, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def bytes_of(self, token_id: int) -> bytes:
         if not 0 <= token_id < len(self.ends):
@@ -31,6 +32,19 @@ class Tokens:
         """The token on its own; bytes that are not a whole character show as U+FFFD."""
         return self.bytes_of(token_id).decode("utf-8", "replace")
 
+    def whole(self, token_id: int) -> str | None:
+        """The token on its own if it is whole characters, else None. Remembered: a page asks for the same few often."""
+        try:
+            return self._whole[token_id]
+        except KeyError:
+            pass
+        try:
+            text = self.bytes_of(token_id).decode()
+        except UnicodeDecodeError:
+            text = None
+        self._whole[token_id] = text
+        return text
+
     def texts(self, token_ids: Sequence[int] | NDArray[np.integer]) -> list[str]:
         return [self.text_of(int(i)) for i in token_ids]
 
@@ -39,6 +53,9 @@ class Tokens:
 
         Their concatenation is the text.
         """
+        texts = [self.whole(int(i)) for i in token_ids]
+        if None not in texts:
+            return [f"{text}{self.joiner}" for text in texts]
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pieces = [decoder.decode(self.bytes_of(int(i))) + self.joiner for i in token_ids]
         if pieces:

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from django.contrib.auth.models import User
 from numpy.typing import NDArray
 
-from features.models import SAE, Activity, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
+from features import label_kinds
+from features.columns import packed_from_rows
+from features.models import SAE, Activity, Columns, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
+from features.search.phrases import remember
 from features.store.contexts import pack_features, pack_ids, pack_tokens
 from features.store.examples import NEAR_MISS, SILENT, Examples, pack_examples, unpack_examples
 from features.store.histogram import pack_histogram
@@ -28,6 +32,7 @@ WORDS = (
 )  # fmt: skip
 TOKENS = [s.encode() for s in SPECIAL] + [bytes([b]) for b in range(256)] + [w.encode() for w in WORDS]
 IDS = {token: i for i, token in enumerate(TOKENS)}
+BY_LENGTH = sorted(TOKENS[2 + 256 :], key=len, reverse=True)
 BOS = IDS[b"<|bos|>"]
 SPLIT = "語"  # three byte tokens, one character
 
@@ -52,9 +57,8 @@ class World:
 def encode(text: str) -> list[int]:
     """Greedy: the longest token that fits, else one token per byte."""
     rest, ids = text.encode(), []
-    by_length = sorted((t for t in TOKENS[2 + 256 :]), key=len, reverse=True)
     while rest:
-        token = next((t for t in by_length if rest.startswith(t)), rest[:1])
+        token = next((t for t in BY_LENGTH if rest.startswith(t)), rest[:1])
         ids.append(IDS[token])
         rest = rest[len(token) :]
     return ids
@@ -160,22 +164,12 @@ def make_run(sae: SAE, corpus: Corpus, owner: User | None = None, **kwargs: Any)
 
 
 def make_features(sae: SAE, seed: int = 0) -> list[Feature]:
-    rng = np.random.default_rng(seed)
-    features = []
-    for index in range(sae.d_sae):
-        effects = [_ranked(rng, len(TOKENS), 10, 2.0), _ranked(rng, len(TOKENS), 10, -2.0)]
-        near = [_ranked(rng, sae.d_sae, min(8, sae.d_sae - 1), best, but=index) for best in (0.7, 0.4)]
-        features.append(
-            Feature(
-                sae=sae,
-                index=index,
-                decoder_norm=1.0,
-                encoder_decoder_cosine=0.6,
-                logits=pack_ranked(*effects),
-                neighbours=pack_ranked(*near),
-            )
+    return Feature.objects.bulk_create(
+        Feature(
+            sae=sae, index=index, decoder_norm=1.0, encoder_decoder_cosine=0.6, logits=logits, neighbours=neighbours
         )
-    return Feature.objects.bulk_create(features)
+        for index, (logits, neighbours) in enumerate(_weights(sae.d_sae, seed))
+    )
 
 
 def make_label(feature: Feature, text: str, author: User | None = None, run: Run | None = None) -> Label:
@@ -187,10 +181,13 @@ def make_label(feature: Feature, text: str, author: User | None = None, run: Run
             feature=feature, text=text, source=Label.Source.RULE, run=run, rule="token", precision=9 / 11, n_held_out=11
         )
     Feature.objects.filter(pk=feature.pk).update(label=label)
+    label_kinds.changed(feature.sae_id)
+    remember([text])
     return label
 
 
-def make_texts(n: int, seed: int = 0) -> list[list[int]]:
+@cache  # hundreds of tests make the same world
+def make_texts(n: int, seed: int = 0) -> tuple[tuple[int, ...], ...]:
     """``n`` contexts of up to 64 token ids, each beginning with the special token; every fifth holds odd tokens."""
     rng = np.random.default_rng(seed)
     words = [IDS[w.encode()] for w in WORDS[:62]]
@@ -200,8 +197,8 @@ def make_texts(n: int, seed: int = 0) -> list[list[int]]:
         row = [BOS, *(int(i) for i in rng.choice(words, 55 + number % 9, p=zipf / zipf.sum()))]
         if number % 5 == 0:
             row[20:20] = [*encode(SPLIT), *encode(HOSTILE), IDS[b"\n"], *encode(" é"), IDS[OVERRIDE.encode()]]
-        rows.append(row[:64])
-    return rows
+        rows.append(tuple(row[:64]))
+    return tuple(rows)
 
 
 def fill_run(run: Run, features: Sequence[Feature], n_contexts: int = 40, seed: int = 0) -> None:
@@ -211,17 +208,16 @@ def fill_run(run: Run, features: Sequence[Feature], n_contexts: int = 40, seed: 
     cited: dict[int, set[int]] = {}
     activities = []
     for feature in features:
-        rows = _activations(feature.index, texts)
-        activity = _activity(run, feature, rows, n_tokens)
-        activities.append(activity)
-        for example in unpack_examples(bytes(activity.examples)):
-            if example.fires:
-                cited.setdefault(example.context, set()).add(feature.index)
+        counts, fires_in = _evidence(feature.index, texts)
+        activities.append(_activity(run, feature, counts, n_tokens))
+        for context in fires_in:
+            cited.setdefault(context, set()).add(feature.index)
     Activity.objects.bulk_create(activities, batch_size=500)
+    Columns.objects.create(run=run, packed=packed_from_rows(run))
     tokens = tokens_of(run.sae.model)
     Context.objects.bulk_create(_contexts(run, texts, tokens, cited), batch_size=500)
     run.n_contexts, run.n_tokens, run.n_special = n_contexts, n_tokens, n_contexts
-    run.n_alive = sum(a.n_firing > 0 for a in activities)
+    run.n_alive = sum((a.n_firing or 0) > 0 for a in activities)
     run.n_dense = sum(a.density > 0.01 for a in activities)
     run.save(update_fields=["n_contexts", "n_tokens", "n_special", "n_alive", "n_dense"])
 
@@ -266,24 +262,48 @@ def _activations(index: int, texts: Sequence[Sequence[int]]) -> list[NDArray[np.
     return rows
 
 
-def _activity(run: Run, feature: Feature, rows: Sequence[NDArray[np.float32]], n_tokens: int) -> Activity:
-    firing = np.concatenate([row[row > 0] for row in rows])
+def _activity(run: Run, feature: Feature, counts: dict[str, Any], n_tokens: int) -> Activity:
     return Activity(
         run=run,
         feature=feature,
         index=feature.index,
-        n_firing=len(firing),
-        n_contexts=sum(bool(row.any()) for row in rows),
-        density=len(firing) / n_tokens,
-        max_activation=float(firing.max()) if len(firing) else 0.0,
-        mean_activation=float(firing.mean()) if len(firing) else 0.0,
-        histogram=_histogram(firing),
-        examples=pack_examples(_examples(rows, firing)),
+        density=counts["n_firing"] / n_tokens,
         partners=_partners(feature.index, run.sae.d_sae),
         experts=_experts(feature.index, run.experts),
+        **counts,
     )
 
 
+@cache
+def _evidence(index: int, texts: tuple[tuple[int, ...], ...]) -> tuple[dict[str, Any], frozenset[int]]:
+    """What follows from the texts alone, by the names of Activity, and the contexts of examples in which it fires."""
+    rows = _activations(index, texts)
+    firing = np.concatenate([row[row > 0] for row in rows])
+    examples = pack_examples(_examples(rows, firing))
+    counts = {
+        "n_firing": len(firing),
+        "n_contexts": sum(bool(row.any()) for row in rows),
+        "max_activation": float(firing.max()) if len(firing) else 0.0,
+        "mean_activation": float(firing.mean()) if len(firing) else 0.0,
+        "histogram": _histogram(firing),
+        "examples": examples,
+    }
+    return counts, frozenset(example.context for example in unpack_examples(examples) if example.fires)
+
+
+@cache
+def _weights(d_sae: int, seed: int) -> list[tuple[bytes, bytes]]:
+    """Of each feature: logits and neighbours, made up."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(d_sae):
+        effects = [_ranked(rng, len(TOKENS), 10, 2.0), _ranked(rng, len(TOKENS), 10, -2.0)]
+        near = [_ranked(rng, d_sae, min(8, d_sae - 1), best, but=index) for best in (0.7, 0.4)]
+        found.append((pack_ranked(*effects), pack_ranked(*near)))
+    return found
+
+
+@cache
 def _partners(index: int, d_sae: int) -> bytes:
     """Two made up ones; none for DEAD."""
     n = 0 if index == DEAD else min(2, d_sae - 1)

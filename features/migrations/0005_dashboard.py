@@ -128,6 +128,14 @@ class Migration(migrations.Migration):
                 ('value', models.SmallIntegerField(choices=[(1, 'yes'), (-1, 'no')])),
             ],
         ),
+        migrations.RemoveIndex(
+            model_name='activity',
+            name='activity_by_density',
+        ),
+        migrations.RemoveIndex(
+            model_name='activity',
+            name='activity_by_max',
+        ),
         migrations.RemoveConstraint(
             model_name='languagemodel',
             name='one_row_per_model_digest',
@@ -164,7 +172,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='label',
             name='withdrawn_at',
-            field=models.DateTimeField(null=True),
+            field=models.DateTimeField(help_text='when an import found it replaced where it came from', null=True),
         ),
         migrations.AddField(
             model_name='run',
@@ -180,6 +188,31 @@ class Migration(migrations.Migration):
             model_name='sae',
             name='label_epoch',
             field=models.PositiveIntegerField(default=0, help_text='raised when labels of many features change at once, without a LabelChange each'),
+        ),
+        migrations.AlterField(
+            model_name='activity',
+            name='mean_activation',
+            field=models.FloatField(help_text='over the tokens on which it fires', null=True),
+        ),
+        migrations.AlterField(
+            model_name='activity',
+            name='n_contexts',
+            field=models.PositiveBigIntegerField(help_text='contexts in which it fires at least once', null=True),
+        ),
+        migrations.AlterField(
+            model_name='activity',
+            name='n_firing',
+            field=models.PositiveBigIntegerField(help_text='unmasked tokens on which it fires', null=True),
+        ),
+        migrations.AlterField(
+            model_name='feature',
+            name='decoder_norm',
+            field=models.FloatField(help_text='null where the weights were never here', null=True),
+        ),
+        migrations.AlterField(
+            model_name='feature',
+            name='encoder_decoder_cosine',
+            field=models.FloatField(null=True),
         ),
         migrations.AlterField(
             model_name='label',
@@ -289,7 +322,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='labelchange',
             name='after',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='features.label'),
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='features.label'),
         ),
         migrations.AddField(
             model_name='labelchange',
@@ -299,7 +332,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='labelchange',
             name='before',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='features.label'),
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='features.label'),
         ),
         migrations.AddField(
             model_name='labelchange',
@@ -314,7 +347,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='labelchange',
             name='undoes',
-            field=models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='undone_by', to='features.labelchange'),
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='undone_by', to='features.labelchange'),
         ),
         migrations.AddField(
             model_name='layout',

@@ -1,8 +1,73 @@
-"""Full-text search: what each database needs for it beside Django's own tables."""
+"""Full-text search: what each database needs for it beside Django's own tables, and what it reads of earlier rows."""
 
-from django.db import migrations
+import django.db.models.deletion
+from django.db import migrations, models
+
+
+def make(apps, schema_editor):
+    from features.search import database, filling
+
+    filling.fill(schema_editor.connection)
+    database.make(schema_editor.connection)
+
+
+def drop(apps, schema_editor):
+    from features.search import database
+
+    database.drop(schema_editor.connection)
 
 
 class Migration(migrations.Migration):
     dependencies = [("features", "0005_dashboard")]
-    operations: list = []
+
+    operations = [
+        migrations.RemoveIndex(model_name="label", name="label_by_text"),
+        migrations.AddIndex(
+            model_name="label", index=models.Index(models.F("text"), models.F("id"), name="label_by_text")
+        ),
+        migrations.AddIndex(
+            model_name="feature",
+            index=models.Index(models.F("label"), models.F("sae"), models.F("index"), name="feature_by_label"),
+        ),
+        migrations.AlterField(
+            model_name="feature",
+            name="label",
+            field=models.ForeignKey(
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="features.label",
+            ),
+        ),
+        migrations.AddField(
+            model_name="phrase",
+            name="words",
+            field=models.TextField(db_default=""),
+        ),
+        migrations.CreateModel(
+            name="ContextWords",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveIntegerField()),
+                ("part", models.PositiveIntegerField()),
+                ("first", models.BinaryField()),
+                ("last", models.BinaryField()),
+                ("packed", models.BinaryField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="features.run",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "words of contexts",
+                "indexes": [models.Index(models.F("run"), models.F("first"), name="context_words_by_word")],
+            },
+        ),
+        migrations.RunPython(make, drop),
+    ]

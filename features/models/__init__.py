@@ -10,7 +10,7 @@ from features.models.label import Label, LabelChange, Vote
 from features.models.language_model import LanguageModel, Vocabulary
 from features.models.layout import Layout
 from features.models.notes import Comment, Star, Tag, Tagging
-from features.models.phrase import Phrase
+from features.models.phrase import ContextWords, Phrase
 from features.models.run import Run
 from features.models.sae import SAE
 
@@ -23,6 +23,7 @@ __all__ = [
     "Columns",
     "Comment",
     "Context",
+    "ContextWords",
     "Corpus",
     "Feature",
     "Label",

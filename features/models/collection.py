@@ -12,8 +12,9 @@ from features.models.feature import Feature
 
 class CollectionQuerySet(models.QuerySet["Collection"]):
     def visible_to(self, user: Any) -> Self:
-        """One's own, and those that are shared."""
-        return self.filter(Q(shared=True) | Q(owner=user))
+        """One's own, and those that are shared; to staff also those whose owner left."""
+        seen = Q(shared=True) | Q(owner=user)
+        return self.filter(seen | Q(owner=None) if user.is_staff else seen)
 
 
 class Collection(models.Model):
@@ -22,7 +23,9 @@ class Collection(models.Model):
     slug = models.SlugField(max_length=120, unique=True)
     name = models.CharField(max_length=120)
     description = models.TextField(max_length=4000, blank=True)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="collections")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="collections"
+    )
     shared = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)

@@ -16,14 +16,16 @@ class Feature(models.Model):
 
     sae = models.ForeignKey(SAE, on_delete=models.CASCADE, related_name="features", db_index=False)
     index = models.PositiveIntegerField()
-    decoder_norm = models.FloatField()
-    encoder_decoder_cosine = models.FloatField()
+    decoder_norm = models.FloatField(null=True, help_text="null where the weights were never here")
+    encoder_decoder_cosine = models.FloatField(null=True)
     logits = models.BinaryField()
     neighbours = models.BinaryField()
-    label = models.ForeignKey("Label", null=True, on_delete=models.SET_NULL, related_name="+")
+    label = models.ForeignKey("Label", null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["sae", "index"], name="one_row_per_feature")]
+        # From a label to its features without reading them: a search looks at thousands.
+        indexes = [models.Index("label", "sae", "index", name="feature_by_label")]
 
     def __str__(self) -> str:
         return f"{self.sae_id}/{self.index}"

@@ -10,8 +10,8 @@ from features.models.sae import SAE
 class Label(models.Model):
     """A few words for a feature, and if there is more to say, an explanation.
 
-    It says who or what wrote it: a rule says how precise it is, a model its name and method. A label is never changed
-    or deleted; one that is withdrawn stays in the history.
+    It says who or what wrote it: a rule says how precise it is, a model its name and method. Its words are never
+    changed, nor is it deleted; one that an import withdraws stays, and may be shown again.
     """
 
     class Source(models.TextChoices):
@@ -33,10 +33,10 @@ class Label(models.Model):
     explainer = models.CharField(max_length=200, blank=True, db_default="", help_text="the model that wrote it")
     outside_id = models.CharField(max_length=100, blank=True, db_default="", help_text="its id where it came from")
     created_at = models.DateTimeField(auto_now_add=True)
-    withdrawn_at = models.DateTimeField(null=True)
+    withdrawn_at = models.DateTimeField(null=True, help_text="when an import found it replaced where it came from")
 
     class Meta:
-        indexes = [models.Index("text", name="label_by_text")]
+        indexes = [models.Index("text", "id", name="label_by_text")]  # with the key: a search reads no more of a label
         constraints = [
             models.CheckConstraint(
                 name="a_rule_says_which_and_how_precise",
@@ -59,11 +59,11 @@ class LabelChange(models.Model):
     sae = models.ForeignKey(SAE, on_delete=models.CASCADE, related_name="label_changes")
     feature = models.ForeignKey(Feature, on_delete=models.CASCADE, related_name="label_changes")
     index = models.PositiveIntegerField(help_text="the feature's")
-    before = models.ForeignKey(Label, null=True, on_delete=models.CASCADE, related_name="+")
-    after = models.ForeignKey(Label, null=True, on_delete=models.CASCADE, related_name="+")
+    before = models.ForeignKey(Label, null=True, on_delete=models.SET_NULL, related_name="+")
+    after = models.ForeignKey(Label, null=True, on_delete=models.SET_NULL, related_name="+")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     batch = models.UUIDField()
-    undoes = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
+    undoes = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.store.histogram import Histogram
+from features.store.histogram import Histogram, edges, first_bin
 
 WIDTH, HEIGHT = 360, 120
 
@@ -46,16 +46,17 @@ class BarChart:
     foot: int = HEIGHT + 5
     box_width: int = WIDTH + 82
     box_height: int = HEIGHT + 54
+    own_bins: bool = True  # a quarter of an octave each; what was imported keeps the bins it was counted in
 
 
 def sparkline(histogram: Histogram) -> Sparkline:
     """Counts per bin against the fullest bin, two units a bin."""
-    counts = histogram.counts.astype(float)
-    if not len(counts):
+    counts = histogram.counts.tolist()
+    if not counts:
         return Sparkline("", 0)
-    heights = np.where(counts > 0, np.maximum(1, 20 * counts / counts.max()), 0)
-    path = "".join(f"M{2 * i} 20v{-height:.3g}h1.6V20z" for i, height in enumerate(heights) if height)
-    return Sparkline(path, 2 * len(counts))
+    unit = 20 / max(counts)
+    bars = [f"M{2 * i} 20v{-max(1.0, unit * count):.3g}h1.6V20z" for i, count in enumerate(counts) if count]
+    return Sparkline("".join(bars), 2 * len(counts))
 
 
 def activation_chart(histogram: Histogram) -> BarChart | None:
@@ -73,12 +74,32 @@ def activation_chart(histogram: Histogram) -> BarChart | None:
             bars.append(
                 Bar(round(i * step, 2), round(HEIGHT - height, 2), round(step * 0.86, 2), round(height, 2), tip)
             )
-    return BarChart(bars, _octaves(histogram, step), [Tick(0, f"{most:,}"), Tick(HEIGHT, "0")])
+    ticks = [Tick(0, f"{most:,}"), Tick(HEIGHT, "0")]
+    return BarChart(bars, _octaves(histogram, step), ticks, own_bins=first_bin(histogram) is not None)
+
+
+def aligned(*histograms: Histogram) -> list[Histogram]:
+    """The same bins for all of those that have any, so that their charts share an axis; as they are, if any was counted
+    elsewhere, in bins of its own.
+    """
+    filled = [h for h in histograms if len(h.counts)]
+    firsts = [first for h in filled if (first := first_bin(h)) is not None]
+    if not filled or len(firsts) < len(filled):
+        return list(histograms)
+    low, high = min(firsts), max(first + len(h.counts) for first, h in zip(firsts, filled, strict=True))
+    return [_padded(h, low, high) if len(h.counts) else h for h in histograms]
+
+
+def _padded(histogram: Histogram, low: int, high: int) -> Histogram:
+    counts = np.zeros(high - low, np.uint64)
+    start = (first_bin(histogram) or 0) - low
+    counts[start : start + len(histogram.counts)] = histogram.counts
+    return Histogram(edges(low, high - low), counts)
 
 
 def _octaves(histogram: Histogram, step: float) -> list[Tick]:
     """Powers of two, or every second, fourth ... of them: at most seven labels fit."""
-    octave = np.log2(histogram.edges.astype(float))
+    octave = np.log2(np.maximum(histogram.edges.astype(float), 1e-45))  # what was imported may begin at 0
     whole = [(i, round(o)) for i, o in enumerate(octave) if abs(o - round(o)) < 0.01]
     every = 1
     while len(whole) > 7 * every:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.plots.thin import thinned
+
 Figure = dict[str, Any]
-SVG_POINTS = 10_000
-"""Above this many points an SVG scatter is slow to draw."""
 PER_DECADE = 5
 
 
@@ -54,13 +54,17 @@ def density_histogram(density: NDArray[np.floating]) -> Figure:
 
 
 def density_scatter(index: NDArray[np.integer], density: NDArray[np.floating], maximum: NDArray[np.floating]) -> Figure:
-    """One point per feature that fired: density against its largest activation. ``customdata`` is its index."""
-    alive = density > 0
-    n = int(alive.sum())
+    """One point per feature that fired: density against its largest activation. ``customdata`` is its index.
+
+    Of more than thin.MOST, some that lie on others are left out.
+    """
+    alive = np.flatnonzero((density > 0) & (maximum > 0))
+    alive = alive[thinned(density[alive], maximum[alive])]
+    n = len(alive)
     return {
         "data": [
             {
-                "type": "scatter" if n <= SVG_POINTS else "scattergl",
+                "type": "scatter",
                 "mode": "markers",
                 "x": typed(density[alive].astype("<f4")),
                 "y": typed(maximum[alive].astype("<f4")),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features.store.integers import Reader, pack_column
+from features.store.integers import Reader, number_at, pack_column
 
 
 def pack_ids(ids: NDArray[np.integer] | Sequence[int]) -> bytes:
@@ -24,6 +24,11 @@ def pack_tokens(ids: NDArray[np.integer] | Sequence[int]) -> bytes:
 
 def unpack_tokens(blob: bytes) -> NDArray[np.uint32]:
     return _read(blob).astype(np.uint32)
+
+
+def token_at(blob: bytes, position: int) -> int:
+    """One of the ids that ``unpack_tokens`` gives."""
+    return number_at(blob, 4, int.from_bytes(blob[:4], "little"), position)
 
 
 def pack_features(indexes: NDArray[np.integer] | Sequence[int]) -> bytes:

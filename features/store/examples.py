@@ -105,19 +105,49 @@ def unpack_examples(blob: bytes) -> Examples:
     if not blob:
         none = np.empty(0, np.int64)
         return Examples(none, none, none, none, np.empty(0, np.float32))
+    reader, counts, contexts = _open(blob)
+    fire, near, silent = int(counts[:NEAR_MISS].sum()), int(counts[NEAR_MISS]), int(counts[SILENT])
+    lengths = np.concatenate([reader.column(fire) + 1, np.ones(near, np.int64), np.zeros(silent, np.int64)])
+    ends = np.cumsum(lengths)
+    total = int(ends[-1])
+    positions = _positions(reader.column(total), ends - lengths, lengths)
+    values = np.concatenate([_read_values(reader, total - near), _read_values(reader, near)])
+    return Examples(contexts, np.repeat(np.arange(len(BANDS)), counts), ends, positions, values)
+
+
+def unpack_top(blob: bytes, n: int) -> list[Example]:
+    """The first ``n`` of the highest band, at a part of the cost of all examples."""
+    if not blob:
+        return []
+    reader, counts, contexts = _open(blob)
+    fire, shown = int(counts[:NEAR_MISS].sum()), min(n, int(counts[0]))
+    if not shown:
+        return []
+    lengths = reader.column(fire) + 1
+    steps = reader.column(int(lengths.sum()) + int(counts[NEAR_MISS]))
+    total, lengths = int(lengths.sum()), lengths[:shown]
+    ends = np.cumsum(lengths)
+    positions = _positions(steps[: ends[-1]], ends - lengths, lengths)
+    values = _read_values(reader, total)
+    cuts = zip([0, *ends.tolist()], ends.tolist(), strict=False)
+    tops = zip(contexts.tolist(), cuts, strict=False)
+    return [Example(number, 0, positions[start:end], values[start:end]) for number, (start, end) in tops]
+
+
+def _open(blob: bytes) -> tuple[Reader, NDArray[np.int64], NDArray[np.int64]]:
+    """What is left to read, the number of examples of each band, and the contexts of all."""
     reader = Reader(blob)
     if (version := reader.number("u1")) != VERSION:
         raise ValueError(f"Examples of version {version} are newer than this code: it reads version {VERSION}.")
     counts = reader.column(len(BANDS))
-    fire, near, silent = int(counts[:NEAR_MISS].sum()), int(counts[NEAR_MISS]), int(counts[SILENT])
-    contexts = reader.column(fire + near + silent)
-    lengths = np.concatenate([reader.column(fire) + 1, np.ones(near, np.int64), np.zeros(silent, np.int64)])
-    total = int(lengths.sum())
-    ends = np.cumsum(lengths)
-    sums = np.cumsum(np.concatenate([[0], reader.column(total) + 1]))
-    positions = sums[1:] - 1 - np.repeat(sums[ends - lengths], lengths)
-    values = np.concatenate([_read_values(reader, total - near), _read_values(reader, near)])
-    return Examples(contexts, np.repeat(np.arange(len(BANDS)), counts), ends, positions, values)
+    return reader, counts, reader.column(int(counts.sum()))
+
+
+def _positions(steps: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    sums = np.zeros(len(steps) + 1, np.int64)
+    np.cumsum(steps + 1, out=sums[1:])
+    found: NDArray[np.int64] = sums[1:] - 1 - np.repeat(sums[starts], lengths)
+    return found
 
 
 def _pack_values(values: NDArray[np.float32]) -> bytes:

@@ -2,6 +2,9 @@
 
 Bin i holds values v with 2**(i/4) <= v < 2**((i+1)/4), edges rounded to float32. Only the stretch from the first to the
 last bin that holds anything is kept: int16 number of the first bin, uint8 number of bins, a column of counts.
+
+What was counted elsewhere keeps the bins it was counted in: int16 ELSEWHERE, uint16 number of bins, float32 edges, a
+column of counts.
 """
 
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from features.store.integers import Reader, pack_column
 
 PER_OCTAVE = 4
+ELSEWHERE = -(1 << 15)  # no float32 lies in a bin of this number
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,33 @@ def pack_histogram(first: int, counts: NDArray[np.integer]) -> bytes:
     return np.array([first + low], "<i2").tobytes() + bytes([high - low]) + pack_column(counts[low:high])
 
 
+def pack_edges(histogram: Histogram) -> bytes:
+    """A histogram with the bins that it has; with bins of this module's own, the same bytes as ``pack_histogram``."""
+    n = len(histogram.counts)
+    if not n or not histogram.counts.any():
+        return b""
+    counts = histogram.counts.astype(np.int64)
+    if n < 256 and (first := first_bin(histogram)) is not None:
+        return pack_histogram(first, counts)
+    head = np.array([ELSEWHERE], "<i2").tobytes() + np.array([n], "<u2").tobytes()
+    return head + histogram.edges.astype("<f4").tobytes() + pack_column(counts)
+
+
+def first_bin(histogram: Histogram) -> int | None:
+    """The number of its first bin; None if its bins are not of this module's own, or it has none."""
+    n = len(histogram.counts)
+    if not n or histogram.edges[0] <= 0:
+        return None
+    first = round(PER_OCTAVE * float(np.log2(histogram.edges[0])))
+    return first if np.array_equal(edges(first, n), histogram.edges) else None
+
+
 def unpack_histogram(blob: bytes) -> Histogram:
     if not blob:
         return Histogram(np.empty(0, np.float32), np.empty(0, np.uint64))
     reader = Reader(blob)
-    first, n = reader.number("<i2"), reader.number("u1")
+    if (first := reader.number("<i2")) == ELSEWHERE:
+        n = reader.number("<u2")
+        return Histogram(reader.array("<f4", n + 1), reader.column(n).astype(np.uint64))
+    n = reader.number("u1")
     return Histogram(edges(first, n), reader.column(n).astype(np.uint64))

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _RICE = 128
+_WEIGHTS = [1 << np.arange(width - 1, -1, -1, dtype=np.int64) for width in range(64)]
+"""Of the bits of a number, by how many it has, highest first."""
 
 
 def pack_column(values: NDArray[np.integer]) -> bytes:
@@ -36,6 +38,31 @@ def _bits(numbers: NDArray[np.int64], width: int) -> bytes:
     return np.packbits(bits[:, 64 - width :]).tobytes()
 
 
+def number_at(blob: bytes, at: int, n: int, position: int) -> int:
+    """One of the ``n`` numbers of the column that begins at byte ``at``, at a part of the cost of all."""
+    code = blob[at]
+    width = code % _RICE
+    first, last = position * width, (position + 1) * width
+    around = int.from_bytes(blob[at + 1 + first // 8 : at + 1 + (last + 7) // 8], "big")
+    low = around >> (-last % 8) & (1 << width) - 1
+    if code < _RICE:
+        return low
+    ends = _ends(blob, at + 1 + (n * width + 7) // 8, position + 1)
+    before = ends[position - 1] if position else -1
+    return low + (int(ends[position] - before - 1) << width)
+
+
+def _ends(blob: bytes, at: int, n: int) -> NDArray[np.int64]:
+    """The zeros that end the first ``n`` numbers of the unary part that begins at byte ``at``."""
+    size = n // 2 + 8  # most often enough: numbers are packed so that two or three bits do
+    while True:
+        bits = np.unpackbits(np.frombuffer(blob, np.uint8, min(size, len(blob) - at), at))
+        ends: NDArray[np.int64] = (bits == 0).nonzero()[0]
+        if len(ends) >= n or size >= len(blob) - at:
+            return ends[:n]
+        size *= 4
+
+
 class Reader:
     """Reads a blob from its front to its end."""
 
@@ -55,14 +82,15 @@ class Reader:
         """The next ``n`` numbers of ``pack_column``."""
         if not n:
             return np.empty(0, np.int64)
-        code = self.number("u1")
+        code = self.blob[self.at]
         width = code % _RICE
-        bits = np.zeros((n, 64), np.uint8)
-        raw = self.array("u1", (n * width + 7) // 8)
-        bits[:, 64 - width :] = np.unpackbits(raw, count=n * width).reshape(n, width)
-        numbers: NDArray[np.int64] = np.packbits(bits, axis=1).view(">i8")[:, 0].astype(np.int64)
+        raw = np.frombuffer(self.blob, np.uint8, (n * width + 7) // 8, self.at + 1)
+        self.at += 1 + len(raw)
+        numbers: NDArray[np.int64] = np.unpackbits(raw, count=n * width).reshape(n, width) @ _WEIGHTS[width]
         if code < _RICE:
             return numbers
-        ends = np.flatnonzero(np.unpackbits(np.frombuffer(self.blob, np.uint8, offset=self.at)) == 0)[:n]
+        ends = _ends(self.blob, self.at, n)
         self.at += int(ends[-1]) // 8 + 1
-        return numbers + (np.diff(ends, prepend=-1) - 1 << width)
+        ones = ends.copy()
+        ones[1:] -= ends[:-1] + 1
+        return numbers + (ones << width)

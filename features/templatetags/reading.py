@@ -6,6 +6,7 @@ import unicodedata
 from typing import Any
 
 from django import template
+from django.template.defaultfilters import floatformat
 
 from features.models import Label
 
@@ -49,6 +50,12 @@ def signif(value: float | None, digits: int = 3) -> str:
         return "0"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:.{digits - 1}e}" if places > 8 else f"{value:,.{places}f}"
+
+
+@register.filter
+def measured(value: float | None, digits: int = 3) -> str:
+    """A figure with so many decimal places; says so where nobody measured it, as in a run that was imported."""
+    return floatformat(value, digits) or "not measured"
 
 
 @register.filter

@@ -4,8 +4,13 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest
 
-from features.evidence import NotFound, find_run, newest_run
+from features.evidence import NotFound, find_run, find_sae_and_run, newest_run
 from features.models import SAE, Run
+
+
+def sae_and_run(request: HttpRequest, slug: str) -> tuple[SAE, Run | None]:
+    """The SAE of this name and the chosen run; None if none was named and the SAE has none. One query, or two."""
+    return find_sae_and_run(slug, _asked(request))
 
 
 def run_of(request: HttpRequest, sae: SAE) -> Run:

@@ -98,6 +98,33 @@ def test_neighbours_by_encoder_are_their_own_list(world: World, client_in: Clien
     assert links != [near.feature.index for near in relatives.decoder]
 
 
+def test_the_same_label_in_other_saes(world: World, client_in: Client) -> None:
+    others = [factories.make_sae(world.model, f"other-{layer}", layer=layer) for layer in (9, 3)]
+    for sae in others:
+        features = factories.make_features(sae)
+        factories.make_label(features[4], "cities, by Ada", author=world.user)
+        factories.make_label(features[5], "cities", author=world.user)
+    elsewhere = factories.make_sae(factories.make_model("other-lm"), "elsewhere")
+    factories.make_label(factories.make_features(elsewhere)[1], "cities, by Ada", author=world.user)
+    answer = client_in.get(f"{FEATURES}{NAMED}/")
+    found = answer.context["relatives"].elsewhere
+    assert [(f.sae.slug, f.index) for f in found] == [("other-3", 4), ("other-9", 4)]
+    assert 'href="/saes/other-3/features/4/"' in answer.content.decode()
+    assert "In other SAEs" not in page_of(client_in, TIED)
+    assert "In other SAEs" not in page_of(client_in, DEAD)
+
+
+def test_what_is_copied_has_an_address_of_its_own(world: World, client_in: Client) -> None:
+    page = client_in.get(f"{FEATURES}{NAMED}/?run={world.run.pk}").content.decode()
+    for address in re.findall(r'data-copy-from="([^"]+)"', page):
+        assert client_in.get(html.unescape(address)).headers["Content-Type"].startswith("application/json")
+    assert f'data-copy-from="/api/v1{FEATURES}{NAMED}?run={world.run.pk}"' in page
+
+
+def test_an_outsider_is_sent_to_sign_in(world: World, anonymous: Client) -> None:
+    assert anonymous.get(f"{FEATURES}{NAMED}/")["Location"].startswith("/login/")
+
+
 def test_a_run_from_before_there_was_a_sample_says_nothing_of_partners(world: World, client_in: Client) -> None:
     Run.objects.update(n_pool_tokens=0)
     Activity.objects.update(partners=b"")
@@ -191,5 +218,5 @@ def test_queries_are_few_and_fixed(
     index: int, world: World, client_in: Client, django_assert_max_num_queries: Any
 ) -> None:
     client_in.get("/saes/tiny-lm-l6/features/1/")
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(7):  # session, user, run, activity, people, neighbours, contexts
         page_of(client_in, index)

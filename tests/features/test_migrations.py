@@ -9,6 +9,7 @@ import pytest
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from features.store.columns import unpack_columns
 from features.store.contexts import unpack_features, unpack_tokens
 from features.store.examples import unpack_examples
 from features.store.histogram import unpack_histogram
@@ -117,3 +118,29 @@ def test_the_first_format_is_packed_anew(database: Any) -> None:
     for context in contexts:
         assert unpack_tokens(bytes(context.token_ids)).tolist() == [9, 0, 70_000]
         assert unpack_features(bytes(context.features)).tolist() == [0, 4]
+
+
+def test_runs_of_old_get_columns(database: Any) -> None:
+    apps = migrated(database, "0003_run_quality")
+    sae = row(apps, "SAE", model=row(apps, "LanguageModel"), hook="resid_post", layer=4, d_sae=4)
+    run = row(apps, "Run", sae=sae, corpus=row(apps, "Corpus"))
+    values = {3: (7, 0.1 + 0.2, 2.5, 1.25), 0: (2, 0.05, 3.0, 0.1)}  # an index has no row: it was never imported
+    for index, (n_firing, density, highest, mean) in values.items():
+        feature = row(apps, "Feature", sae=sae, index=index)
+        counts = {"n_firing": n_firing, "density": density, "max_activation": highest, "mean_activation": mean}
+        row(apps, "Activity", run=run, feature=feature, index=index, **counts)
+        row(apps, "Label", feature=feature, run=run, source="rule" if index else "human", precision=1, n_held_out=1)
+    apps = migrated(database, "0007_columns_of_old_runs")
+    (kept,) = apps.get_model("features", "Columns").objects.using(DATABASE)
+    columns = unpack_columns(bytes(kept.packed))
+    assert (kept.run_id, columns.n_firing.tolist(), columns.density.tolist()) == (
+        run.pk,
+        [2, 0, 0, 7],
+        [0.05, 0, 0, 0.1 + 0.2],
+    )
+    assert (columns.max_activation.tolist(), columns.mean_activation.tolist()) == ([3.0, 0, 0, 2.5], [0.1, 0, 0, 1.25])
+    assert (columns.present.tolist(), columns.ruled.tolist()) == (
+        [True, False, False, True],
+        [False, False, False, True],
+    )
+    assert columns.order("density", descending=True).tolist()[:2] == [3, 0]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.passages import LEVELS, alone, excerpt, level, whole
+from features.passages import LEVELS, alone, excerpt, level, passage_html, read_values, whole
 from features.store.examples import NEAR_MISS, SILENT, Example
 from features.vocabulary import Tokens
 
@@ -85,6 +85,32 @@ def test_tips_name_token_id_position_and_value() -> None:
         "“ word” · id 257 · position 1 · 2.50",
         "“⟨E8⟩” · id 233 · position 2 · 0",
     ]
+
+
+def test_a_text_with_a_value_for_each_token() -> None:
+    passage = read_values(TOKENS, ids("ab語"), [0, 2, 0, 0.5, 0], 4.0)
+    assert [(p.text, p.level, p.peak) for p in passage.pieces] == [("a", 0, False), ("b", 8, True), ("語", 2, False)]
+    assert [p.tip.rsplit(" · ")[-1] for p in passage.pieces] == ["0", "2.00", "0.500"]
+    shown = passage_html(passage, breaks=True)
+    assert shown.count("data-tip=") == 3
+    assert shown.count('tabindex="0"') == shown.count(" peak") == 1
+    assert not any(p.peak for p in read_values(TOKENS, ids("ab"), [0, 0], 4.0).pieces)
+    assert read_values(TOKENS, [], [], 4.0).pieces == []
+
+
+def test_its_html_is_escaped_and_says_only_what_is_asked() -> None:
+    row = np.array([0, *ids("<&"), 257, 258, *ids("é")], np.uint32)
+    passage = excerpt(TOKENS, row, example({1: 1.0, 3: 2.0}), 2.0)
+    tip = 'data-tip="“&lt;” · id 61 · position 1 · 1.00" tabindex="-1"'
+    assert passage_html(passage) == (
+        '<p class="passage" dir="auto"><span class="special">&lt;bos&gt;</span>'
+        f'<mark class="a8" {tip}><bdi>&lt;</bdi></mark>&amp; <mark class="a16 peak" '
+        'data-tip="“ word” · id 257 · position 3 · 2.00" tabindex="0"><bdi>word</bdi></mark>↵é</p>'
+    )
+    still = passage_html(passage, still=True)
+    assert "data-tip" not in still
+    assert "tabindex" not in still
+    assert "↵\n" in passage_html(whole(TOKENS, row, example({1: 1.0}), 2.0), breaks=True)
 
 
 def test_special_tokens_are_marked() -> None:

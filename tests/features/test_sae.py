@@ -1,14 +1,16 @@
 """An SAE's page and its figures."""
 
+import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
 
 from features.models import SAE as SAERow
-from features.models import Corpus
+from features.models import Activity, Corpus, Run
 from tests import factories
 from tests.factories import World
 
@@ -83,19 +85,42 @@ def test_a_feature_of_an_sae_without_a_run_shows_its_weights(world: World, clien
 
 
 def test_plots_are_json_of_the_run(world: World, client_in: Client) -> None:
-    answer = client_in.get(f"{SAE}plots/scatter.json?run={world.run.pk}")
+    answer = client_in.get(f"{SAE}plots/scatter.json?run={world.run.pk}&revision=0")
     assert answer["Content-Type"] == "application/json"
-    assert answer["Cache-Control"] == "private, max-age=86400"
-    assert "max-age=0" in client_in.get(f"{SAE}plots/scatter.json")["Cache-Control"]  # tomorrow's newest is another
+    assert answer["Cache-Control"] == "private, max-age=86400, immutable"
     assert json.loads(answer.content)["data"][0]["type"] == "scatter"
+    assert f"run={world.run.pk}&amp;revision=0" in client_in.get(SAE).content.decode()
     assert client_in.get(f"{SAE}plots/other.json").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["", "?run={run}", "?run={run}&revision=7"])
+def test_a_figure_that_may_change_is_asked_for_again(query: str, world: World, client_in: Client) -> None:
+    address = f"{SAE}plots/density.json{query.format(run=world.run.pk)}"
+    answer = client_in.get(address)
+    assert answer["Cache-Control"] == "private, no-cache"
+    again = client_in.get(address, headers={"If-None-Match": answer["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    Run.objects.filter(pk=world.run.pk).update(revision=1)
+    assert client_in.get(address, headers={"If-None-Match": answer["ETag"]}).status_code == 200
+
+
+def test_figures_show_what_the_run_found(world: World, client_in: Client) -> None:
+    (trace,) = client_in.get(f"{SAE}plots/scatter.json").json()["data"]
+    alive = Activity.objects.filter(run=world.run, density__gt=0).order_by("index")
+    for name, kind, field in (("customdata", "i4", "index"), ("x", "f4", "density"), ("y", "f4", "max_activation")):
+        sent = np.frombuffer(base64.b64decode(trace[name]["bdata"]), f"<{kind}")
+        assert sent.tolist() == np.array([getattr(a, field) for a in alive], kind).tolist()
+    dead, _ = client_in.get(f"{SAE}plots/density.json").json()["data"]
+    assert np.frombuffer(base64.b64decode(dead["y"]["bdata"]), "<i4").tolist() == [1]
 
 
 def test_the_page_costs_the_same_for_any_number_of_features(
     world: World, client_in: Client, django_assert_num_queries: Any
 ) -> None:
     client_in.get(SAE)
-    with django_assert_num_queries(7):  # session, user, SAE, run, ten activities, their contexts, runs to choose from
+    with django_assert_num_queries(
+        7
+    ):  # session, user, run with its SAE, ten activities, contexts, runs to choose from, how it was trained
         client_in.get(SAE)
 
 

@@ -1,5 +1,6 @@
 """The table of features: paging, filters, search, hostile text."""
 
+import html
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -7,8 +8,9 @@ import pytest
 from django.test import Client
 
 from features.listing import ORDERS
-from features.models import Activity
+from features.models import Activity, Collection, CollectionItem, Star, Tag, Tagging
 from features.views import browse
+from tests import factories
 from tests.factories import DEAD, DENSE, HOSTILES, NAMED, TIED, TIED_TOO, World
 
 TABLE = "/saes/tiny-lm-l6/features/"
@@ -134,5 +136,65 @@ def test_queries_do_not_grow_with_rows(
     client_in.get(TABLE)
     for rows in (2, 50):
         monkeypatch.setattr(browse, "ROWS", rows)
-        with django_assert_num_queries(7):  # session, user, SAE, run, activities, count, contexts
+        with django_assert_num_queries(5):  # session, user, run with its SAE, activities, contexts
             client_in.get(TABLE)
+
+
+EVERYTHING = "state=alive&density_max=90&maximum_max=1e9&label=person&ids=1,2,3,7&order=-mean"
+
+
+@pytest.mark.parametrize(
+    ("query", "n"),
+    [(EVERYTHING, 6), (f"{EVERYTHING}&starred=1&tag=cities&collection=mine", 6), (f"{EVERYTHING}&q=cities", 8)],
+)
+def test_any_filters_cost_a_few_queries(
+    query: str, n: int, world: World, client_in: Client, django_assert_max_num_queries: Any
+) -> None:
+    client_in.get(f"{TABLE}?{query}")
+    with django_assert_max_num_queries(n):
+        assert client_in.get(f"{TABLE}?{query}").status_code == 200
+
+
+def test_rare_filters_stand_open_when_they_are_in_use(world: World, client_in: Client) -> None:
+    assert '<details class="rare">' in client_in.get(TABLE).content.decode()
+    answer = client_in.get(f"{TABLE}?label=rule&ids=5,7,x&maximum_min=0")
+    page = answer.content.decode()
+    assert '<details class="rare" open>' in page
+    assert 'value="5,7,x"' in page
+    assert "Must be numbers with commas between them: “x” is none." in html.unescape(page)
+    assert indexes(answer) == [HOSTILES, TIED]  # what was wrong is left out, the rest holds
+    assert parse_qs(answer.context["columns"]["max"]["query"]) == {
+        "label": ["rule"],
+        "maximum_min": ["0"],
+        "order": ["-max"],
+    }
+
+
+def test_stars_tags_and_collections_narrow_the_table(world: World, client_in: Client) -> None:
+    features = {feature.index: feature for feature in world.sae.features.all()}
+    other = factories.make_user("grace")
+    for index, user in ((8, world.user), (7, world.user), (9, other)):
+        Star.objects.create(feature=features[index], user=user)
+    tag = Tag.objects.create(name="cities")
+    Tagging.objects.create(tag=tag, feature=features[7])
+    mine, hers = (Collection.objects.create(slug=u.username, name="x", owner=u) for u in (world.user, other))
+    for collection in (mine, hers):
+        CollectionItem.objects.create(collection=collection, feature=features[NAMED], position=0)
+    found = {q: indexes(client_in.get(f"{TABLE}?{q}")) for q in ("starred=1", "tag=cities", "tag=none")}
+    assert found == {"starred=1": [7, 8], "tag=cities": [7], "tag=none": []}
+    assert indexes(client_in.get(f"{TABLE}?collection=ada")) == [NAMED]
+    assert indexes(client_in.get(f"{TABLE}?collection=grace")) == []  # another person's, not shared
+    assert indexes(client_in.get(f"{TABLE}?starred=1&label=none")) == [8]
+
+
+def test_an_outsider_is_sent_to_sign_in(world: World, anonymous: Client) -> None:
+    answer = anonymous.get(f"{TABLE}?starred=1")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/")
+
+
+def test_a_row_names_its_feature_and_can_be_ticked(world: World, client_in: Client) -> None:
+    page = client_in.get(TABLE).content.decode()
+    assert f'<tr data-feature="tiny-lm-l6/{NAMED}">' in page
+    assert page.count('form="selection" name="feature"') == 24
+    assert f'<tr data-feature="tiny-lm-l6/{DEAD}" class="dead">' in page

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.plots.density import SVG_POINTS, density_histogram, density_scatter, typed
+from features.plots.density import density_histogram, density_scatter, typed
+from features.plots.thin import MOST
 
 
 def values(packed: dict[str, str]) -> list[float]:
@@ -56,9 +57,9 @@ def test_a_point_knows_its_feature_and_the_dead_have_none() -> None:
     assert values(trace["y"]) == pytest.approx([1.25, 2.5, 3.75, 5.0])
 
 
-def test_many_points_are_drawn_by_webgl() -> None:
-    assert scatter(SVG_POINTS)["type"] == "scatter"
-    assert scatter(SVG_POINTS + 1)["type"] == "scattergl"
+def test_of_many_points_no_more_are_drawn_than_a_browser_draws_at_once() -> None:
+    assert len(values(scatter(MOST)["x"])) == MOST
+    assert MOST / 2 < len(values(scatter(5 * MOST)["x"])) <= MOST
 
 
 def test_large_figures_stay_small() -> None:

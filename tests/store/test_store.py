@@ -5,10 +5,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.store.contexts import pack_features, pack_ids, pack_tokens, unpack_features, unpack_ids, unpack_tokens
-from features.store.examples import BANDS, NEAR_MISS, SILENT, Examples, pack_examples, unpack_examples
+from features.store.contexts import (
+    pack_features,
+    pack_ids,
+    pack_tokens,
+    token_at,
+    unpack_features,
+    unpack_ids,
+    unpack_tokens,
+)
+from features.store.examples import (
+    BANDS,
+    NEAR_MISS,
+    SILENT,
+    Example,
+    Examples,
+    pack_examples,
+    unpack_examples,
+    unpack_top,
+)
 from features.store.histogram import edges, pack_histogram, unpack_histogram
-from features.store.integers import Reader, pack_column
+from features.store.integers import Reader, number_at, pack_column
 from features.store.ranked import Ranked, pack_ranked, unpack_ranked
 
 ids = st.lists(st.integers(0, 2**32 - 1))
@@ -28,6 +45,16 @@ def test_columns(numbers: list[int]) -> None:
     assert reader.blob[reader.at :] == b"next"
 
 
+@given(
+    st.lists(st.one_of(st.integers(0, 3), st.integers(0, 300), st.integers(0, 2**62)), min_size=1, max_size=40),
+    st.data(),
+)
+def test_one_number_of_a_column(numbers: list[int], data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(numbers) - 1))
+    blob = b"before" + pack_column(np.array(numbers, np.int64)) + b"behind it"
+    assert number_at(blob, 6, len(numbers), position) == numbers[position]
+
+
 def test_a_column_of_mostly_small_numbers_is_shorter_than_its_largest_asks_for() -> None:
     assert len(pack_column(np.array([1] * 79 + [200]))) < 40
     assert len(pack_column(np.full(80, 200))) == 81
@@ -37,7 +64,12 @@ def test_a_column_of_mostly_small_numbers_is_shorter_than_its_largest_asks_for()
 def test_ids(numbers: list[int]) -> None:
     assert unpack_ids(pack_ids(numbers)).tolist() == numbers
     assert unpack_tokens(pack_tokens(numbers)).tolist() == numbers
+    assert [token_at(pack_tokens(numbers), i) for i in range(len(numbers))] == numbers
     assert unpack_features(pack_features(numbers)).tolist() == sorted(set(numbers))
+
+
+def said(example: Example) -> tuple[int, int, list[int], list[float]]:
+    return example.context, example.band, example.positions.tolist(), example.values.tolist()
 
 
 @given(st.lists(st.one_of(firing, near_miss, silent), max_size=8))
@@ -53,6 +85,9 @@ def test_examples(rows: list[tuple[int, int, dict[int, float]]]) -> None:
     )
     found = list(unpack_examples(pack_examples(examples)))
     assert [(e.context, e.band, dict(zip(e.positions.tolist(), e.values.tolist(), strict=True))) for e in found] == rows
+    tops = [e for e in found if e.band == 0]
+    for n in (1, 2, 8):
+        assert [said(e) for e in unpack_top(pack_examples(examples), n)] == [said(e) for e in tops[:n]]
     assert [e.peak for e in found] == [max(t, key=lambda pv: pv[1], default=(-1, 0))[0] for t in tokens]
 
 
