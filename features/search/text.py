@@ -1,0 +1,141 @@
+"""Features of a run by text: what the filter of its table finds."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from features.models import Context, Run
+from features.search import arms
+from features.search.arms import Arm, Row
+from features.search.contexts import Found, Lists
+from features.search.query import Query
+from features.store.contexts import unpack_features
+from features.store.words import Words
+
+MOST_CONTEXTS = 600
+"""Contexts that are read for one search."""
+MOST_PHRASES, MOST_LABELLED = 1000, 5000
+"""Distinct texts of labels that are looked at, and features that are taken from them."""
+MOST_PROSE, MOST_EXPLAINED = 4000, 1000
+"""Explanations that are looked at, and features that are taken from them."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """``indexes`` ascend. ``capped``: there may be more, as not everything was read that holds so common a text."""
+
+    indexes: NDArray[np.int64]
+    capped: bool
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A context with the text that was asked for, and the indexes of the features that cite it."""
+
+    run: int
+    text: str
+    features: NDArray[np.int64]
+
+
+def indexes_matching(run: Run, q: str) -> Matches:
+    """Features of ``run`` whose shown label, its explanation, their number, or the text of an example matches ``q``.
+
+    A label matches that holds each term anywhere, if that has three letters, else as a word; all else word by word.
+    QueryError as Query.parse raises it. Two queries; three where the run's words are not indexed.
+    """
+    query = Query.parse(q)
+    if not query:
+        return Matches(np.empty(0, np.int64), capped=False)
+    rows = arms.fetch([*_label_arms(query, run.sae_id), *context_arms(query, [run.pk])])
+    mentions, capped = mentions_in(query, rows, [run.pk], MOST_CONTEXTS)
+    found = np.zeros(run.sae.d_sae, bool)
+    found[_matching(query, rows)] = True
+    for mention in mentions:
+        found[mention.features] = True
+    if query.text.isdecimal() and int(query.text) < len(found):
+        found[int(query.text)] = True
+    return Matches(np.flatnonzero(found), capped or _is_full(rows))
+
+
+def _matching(query: Query, rows: Sequence[Row]) -> list[int]:
+    """Indexes of the features whose text matches; each text is looked at once, however many bear it."""
+    known = {
+        (arm, text): query.matches(text) if arm == arms.PROSE else query.label_matches(text)
+        for arm, text in {(row.arm, row.text) for row in rows if row.arm in {arms.WORDS, arms.PROSE}}
+    }
+    return [row.number for row in rows if known.get((row.arm, row.text))]
+
+
+def _label_arms(query: Query, sae: int) -> list[Arm]:
+    """A WORDS arm and, if there are words, a PROSE arm."""
+    found = [arms.labels(arms.WORDS, label_phrases(query), [sae], most=MOST_PHRASES, limit=MOST_LABELLED)]
+    if query.phrases:
+        found.append(arms.explanations(query, [sae], most=MOST_PROSE, limit=MOST_EXPLAINED))
+    return found
+
+
+def label_phrases(query: Query) -> Arm:
+    """Every phrase that matches ``query``, and some that do not."""
+    if query.pieces:
+        return arms.phrases_with_letters(query.pieces)
+    return arms.phrases_with_words(query) if query.phrases else arms.phrases_with_signs(query.literals)
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    n = Counter(row.arm for row in rows)
+    return n[arms.MORE] > 0 or n[arms.WORDS] >= MOST_LABELLED or n[arms.PROSE] >= MOST_EXPLAINED
+
+
+def context_arms(query: Query, runs: Sequence[int]) -> list[Arm]:
+    return [arms.lists(query, runs)] if query.words and runs else []
+
+
+def mentions_in(query: Query, rows: Iterable[Row], runs: Sequence[int], limit: int) -> tuple[list[Mention], bool]:
+    """At most ``limit`` contexts of ``runs`` that match, and whether there may be more; ``rows`` of ``context_arms``.
+
+    One query, and one more if some of the runs are not indexed.
+    """
+    if not runs:
+        return [], False
+    each = limit // len(runs) + 1
+    found = _candidates(query, rows, each)
+    numbers = {run: of.numbers[:each] for run, of in found.items()}
+    capped = any(of.capped or len(of.numbers) > each for of in found.values())
+    mentions = [m for m in _read(numbers) if not query.needs_text or query.matches(m.text)]
+    if plain := [run for run in runs if run not in found]:
+        read = list(_scan(plain, limit))
+        mentions += [mention for mention in read if query.matches(mention.text)]
+        capped = capped or len(read) == limit
+    return mentions, capped
+
+
+def _candidates(query: Query, rows: Iterable[Row], limit: int) -> dict[int, Found]:
+    """By run, of those that are indexed, the contexts that hold all words."""
+    lists: dict[int, Lists] = {}
+    for row in rows:
+        if row.arm == arms.LISTS:
+            lists.setdefault(row.owner, Lists()).parts.setdefault(row.number, []).append(Words(bytes(row.blob or b"")))
+    return {run: of.find(query, limit) for run, of in lists.items()}
+
+
+def _read(numbers: Mapping[int, NDArray[np.int64]]) -> list[Mention]:
+    """These contexts, by run: one query."""
+    pairs = [(run, number) for run, found in numbers.items() for number in found.tolist()]
+    if not pairs:
+        return []
+    asked, params = arms.pairs(pairs)
+    sql = f"""SELECT c.run_id, c.text, c.features FROM {asked} JOIN features_context c
+              ON c.run_id = asked.run AND c.number = asked.number"""  # noqa: S608 - our own names
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [Mention(run, text, unpack_features(bytes(packed))) for run, text, packed in cursor.fetchall()]
+
+
+def _scan(runs: Sequence[int], limit: int) -> Iterable[Mention]:
+    """The first contexts of runs that are not indexed: one query."""
+    rows = Context.objects.filter(run__in=runs).order_by("run_id", "number").values_list("run_id", "text", "features")
+    return (Mention(run, text, unpack_features(bytes(packed))) for run, text, packed in rows[:limit])
