@@ -5,7 +5,9 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, ValidationError
 
 from features.evidence import NotFound
-from features.listing import ListingError
+from features.filters import ListingError
+from features.knowledge.rules import NotAllowed, Refused
+from features.search.query import QueryError
 
 NOT_SIGNED_IN = "Sign in, or send an API key in the header X-API-Key."
 
@@ -26,8 +28,14 @@ def explain_errors(api: NinjaAPI) -> None:
     def not_found(request: HttpRequest, error: NotFound) -> HttpResponse:
         return say(request, 404, str(error))
 
+    @api.exception_handler(NotAllowed)
+    def not_allowed(request: HttpRequest, error: NotAllowed) -> HttpResponse:
+        return say(request, 403, str(error))
+
     @api.exception_handler(ListingError)
-    def makes_no_sense(request: HttpRequest, error: ListingError) -> HttpResponse:
+    @api.exception_handler(QueryError)
+    @api.exception_handler(Refused)
+    def makes_no_sense(request: HttpRequest, error: ListingError | QueryError | Refused) -> HttpResponse:
         return say(request, 422, str(error))
 
     @api.exception_handler(ValidationError)

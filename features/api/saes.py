@@ -21,8 +21,9 @@ from features.evidence import (
     newest_runs,
     relatives_of,
 )
+from features.filters import parse_ids
 from features.listing import FeatureListing
-from features.models import SAE, Activity, Label, LanguageModel, Run
+from features.models import SAE, Activity, ApiKey, Label, LanguageModel, Run
 from features.selectors import placed_on
 from features.store.examples import BANDS
 from features.store.histogram import unpack_histogram
@@ -74,9 +75,8 @@ def get_sae(request: HttpRequest, slug: str) -> SAE:
 )
 def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQuery]) -> dict[str, Any]:
     run = find_run(find_sae(slug), query.run)
-    listing = FeatureListing(query.order, query.min_density, query.max_density, query.q.strip())
-    rows = listing.rows(run).defer("histogram", "examples")
-    page = listing.page(rows, query.limit, after=query.after)
+    wanted = query.dict(exclude={"after", "limit", "run"}) | {"q": query.q.strip(), "ids": parse_ids(query.ids)}
+    page = FeatureListing(**wanted).of(run, _reader(request)).page(query.limit, after=query.after, packed=False)
     return {"items": [_row(activity) for activity in page.items], "next": page.next}
 
 
@@ -90,6 +90,12 @@ def get_feature(request: HttpRequest, slug: str, index: int, run: int | None = N
     return _feature(chosen, find_activity(chosen, index))
 
 
+def _reader(request: HttpRequest) -> Any:
+    """Who asks: a key reads as the person who made it."""
+    asked = request.auth  # type: ignore[attr-defined]  # django-ninja puts it there
+    return asked.user if isinstance(asked, ApiKey) else asked
+
+
 def _with(sae: SAE, run: Run | None) -> SAE:
     sae.run = run  # type: ignore[attr-defined]  # where the schema looks for it
     return sae
@@ -101,6 +107,7 @@ def _row(activity: Activity) -> dict[str, Any]:
         "label": _text_of(activity.feature.label),
         "density": activity.density,
         "max_activation": activity.max_activation,
+        "mean_activation": activity.mean_activation,
         "n_contexts": activity.n_contexts,
     }
 
@@ -155,7 +162,7 @@ def _label(label: Label | None) -> dict[str, Any] | None:
         "rule": label.rule,
         "precision": label.precision,
         "n_held_out": label.n_held_out,
-        "author": label.author.get_username() if label.author else None,
+        "author": label.author.get_username() if label.author else label.author_name or None,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from ninja import Field, Schema
 from pydantic import BeforeValidator
 
+from features.filters import LABELS, MAX_IDS, STATES
 from features.listing import ORDERS
 from features.models import SAE, Run
 
@@ -44,8 +45,9 @@ class RunOut(Schema):
     ce_delta: Figure = Field(description="cross entropy that the reconstruction adds, nats per token")
     kl_recovered: Figure
     n_ce_tokens: int = Field(description="predictions of the sample that those three rest on")
-    valid: bool
+    valid: bool | None = Field(description="null where nobody has checked, as in a run that was imported")
     why_not_valid: str = Field(description="one reason a line")
+    origin: str = Field(description="extraction, or where it was imported from")
     created_at: datetime
     router_layer: int | None = Field(description="of a mixture of experts: the layer whose router was read")
 
@@ -93,6 +95,14 @@ class FeatureQuery(Schema):
     order: str = Field("index", json_schema_extra={"enum": list(ORDERS)})
     min_density: float | None = Field(None, description="share of tokens, from 0 to 1")
     max_density: float | None = Field(None, description="share of tokens, from 0 to 1")
+    min_maximum: float | None = Field(None, description="the least largest activation")
+    max_maximum: float | None = Field(None, description="the greatest largest activation")
+    state: str = Field("all", json_schema_extra={"enum": list(STATES)})
+    label: str = Field("", json_schema_extra={"enum": ["", *LABELS]}, description="what the label is, or who wrote it")
+    starred: bool = Field(False, description="starred by the person who asks")
+    tag: str = Field("", description="the name of a tag")
+    collection: str = Field("", description="the slug of a collection that the person who asks may see")
+    ids: str = Field("", description=f"feature numbers with commas between them, at most {MAX_IDS:,}")
     q: str = Field("", description="what the label, the number or the text of an example contains")
     after: str = Field("", description="`next` of the page before")
     limit: int = Field(50, ge=1, le=500)
@@ -104,7 +114,8 @@ class FeatureRow(Schema):
     label: str | None
     density: float = Field(description="share of the run's unmasked tokens on which the feature fires")
     max_activation: float
-    n_contexts: int = Field(description="contexts in which the feature fires")
+    mean_activation: float | None = Field(description="over the tokens on which it fires; null where it is not known")
+    n_contexts: int | None = Field(description="contexts in which the feature fires; null where it is not known")
 
 
 class FeaturePage(Schema):
@@ -190,12 +201,14 @@ class FeatureOut(Schema):
     run: int
     density: float
     n_tokens: int = Field(description="the run's unmasked tokens: the denominator of density")
-    n_contexts: int = Field(description="contexts in which the feature fires")
+    n_contexts: int | None = Field(description="contexts in which the feature fires; null where it is not known")
     n_contexts_total: int = Field(description="contexts that the run read")
-    n_firing: int = Field(description="unmasked tokens on which the feature fires")
+    n_firing: int | None = Field(description="unmasked tokens on which the feature fires; null where it is not known")
     max_activation: float
-    mean_activation: float = Field(description="over the tokens on which it fires")
-    valid: bool = Field(description="false where the run's quality says that SAE and model do not belong together")
+    mean_activation: float | None = Field(description="over the tokens on which it fires; null where it is not known")
+    valid: bool | None = Field(
+        description="false where the run's quality says that SAE and model do not belong together; null: not checked"
+    )
     why_not_valid: str
     histogram: HistogramOut
     logits: LogitsOut

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from features.models import Activity, Run
+from features.models import Activity, ApiKey, Collection, CollectionItem, Run, Star, Tag, Tagging
 from tests import factories
 from tests.factories import World
 
@@ -60,6 +60,7 @@ def test_every_sae_with_its_newest_run(client_in: Client, world: World) -> None:
             "n_ce_tokens": 0,
             "valid": False,
             "why_not_valid": "L0 is far off",
+            "origin": "extraction",
             "created_at": first["run"]["created_at"],
             "router_layer": None,
         },
@@ -95,6 +96,7 @@ def test_features_page_by_page(client_in: Client, world: World) -> None:
             "label": label.text if label else None,
             "density": activity.density,
             "max_activation": activity.max_activation,
+            "mean_activation": activity.mean_activation,
             "n_contexts": activity.n_contexts,
         }
 
@@ -106,8 +108,35 @@ def test_features_are_filtered(client_in: Client, world: World) -> None:
     assert found(max_density=0) == [factories.DEAD]
     assert factories.DENSE in found(min_density=0.05)
     assert found(q=" cities, by ") == [factories.NAMED]
-    assert factories.NAMED in found(q="y")
+    assert factories.NAMED in found(q="cit")
     assert found(q=b"\xff\xfe") == []
+    assert found(ids="3, 17,9", order="-index") == [17, 9, 3]
+    assert found(state="dead") == [factories.DEAD]
+    assert found(label="person") == [factories.NAMED]
+    assert found(label="rule", max_maximum=1e9) == [factories.HOSTILES, factories.TIED]
+    assert len(found(order="-mean", min_maximum=2.5)) == Activity.objects.filter(max_activation__gte=2.5).count()
+
+
+def test_what_a_person_keeps_is_found_by_their_key(client_in: Client, anonymous: Client, world: World) -> None:
+    other = factories.make_user("grace")
+    features = {feature.index: feature for feature in world.sae.features.all()}
+    Star.objects.create(user=world.user, feature=features[5])
+    Star.objects.create(user=other, feature=features[6])
+    Tagging.objects.create(tag=Tag.objects.create(name="odd"), feature=features[7])
+    collection = Collection.objects.create(slug="hers", name="hers", owner=other)
+    CollectionItem.objects.create(collection=collection, feature=features[9], position=0)
+    _, secret = ApiKey.objects.issue(other, "notebook")
+
+    def found(client: Client, **query: Any) -> list[int]:
+        answer = client.get("/api/v1/saes/tiny-lm-l6/features", query, headers={"X-API-Key": secret})
+        return [row["index"] for row in answer.json()["items"]]
+
+    assert found(anonymous, starred=True) == [6]
+    assert found(anonymous, tag="odd") == [7]
+    assert found(anonymous, collection="hers") == [9]
+    mine = get(client_in, "/saes/tiny-lm-l6/features", starred=True)
+    assert [row["index"] for row in mine["items"]] == [5]
+    assert get(client_in, "/saes/tiny-lm-l6/features", collection="hers")["items"] == []
 
 
 def test_a_run_is_chosen_among_those_of_its_sae(client_in: Client, world: World) -> None:
@@ -124,11 +153,13 @@ def test_a_run_is_chosen_among_those_of_its_sae(client_in: Client, world: World)
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ({"order": "label"}, "order must be one of index, -index, density, -density, max, -max."),
+        ({"order": "label"}, "order must be one of index, -index, density, -density, max, -max, mean, -mean."),
         ({"min_density": "2"}, "min_density must be a fraction of tokens, from 0 to 1."),
         ({"min_density": "nan"}, "min_density must be a fraction of tokens, from 0 to 1."),
         ({"min_density": "much"}, "min_density: Input should be a valid number, unable to parse string as a number."),
         ({"q": "a" * 10_000}, "q must not be longer than 200 characters."),
+        ({"ids": "1,two"}, "ids must be numbers with commas between them: “two” is none."),
+        ({"label": "cat"}, "label must be one of any, none, rule, model, person."),
         ({"q": "\0"}, "q must not hold the character NUL."),
         ({"after": "nonsense"}, "The cursor is not one that this list gave out; start again without it."),
         ({"limit": "0"}, "limit: Input should be greater than or equal to 1."),
