@@ -45,7 +45,7 @@ def logit_effects(model: LoadedModel, sae: SAE, point_out: Point | None = None, 
         yield RankedChunk(0, torch.full((sae.d_sae, 2, n), -1), torch.zeros(sae.d_sae, 2, n))
         return
     directions = through_norm(model.final_norm, written)
-    for start, logits in _products(directions, unembedding):
+    for start, logits in products(directions, unembedding):
         ids = torch.stack([best(logits, n), best(logits, n, largest=False)], dim=1)
         values = logits[:, None].expand(-1, 2, -1).gather(-1, ids)
         yield RankedChunk(start, ids.cpu(), values.cpu())
@@ -62,8 +62,8 @@ def neighbours(sae: SAE, n: int = 10) -> Iterator[RankedChunk]:
     """
     n = min(n, sae.d_sae - 1)
     decoder, encoder = (functional.normalize(weights, dim=-1) for weights in (sae.W_dec, sae.W_enc.T))
-    for (start, cosine), (_, read) in zip(_products(decoder, decoder), _products(encoder, encoder), strict=True):
-        near = [_nearest(chunk, start, n) for chunk in (cosine, read)]
+    for (start, cosine), (_, read) in zip(products(decoder, decoder), products(encoder, encoder), strict=True):
+        near = [nearest(chunk, start, n) for chunk in (cosine, read)]
         ids, values = (torch.stack(lists, dim=1).cpu() for lists in zip(*near, strict=True))
         yield RankedChunk(start, ids, values)
 
@@ -150,7 +150,7 @@ def _lowest_of_equals(scores: Tensor, bar: Tensor, n: int, largest: bool) -> Ten
     return chosen.nonzero()[:, 1].view(-1, n)
 
 
-def _nearest(cosine: Tensor, start: int, n: int) -> tuple[Tensor, Tensor]:
+def nearest(cosine: Tensor, start: int, n: int) -> tuple[Tensor, Tensor]:
     """Ids and values [rows, n] of the highest cosines of features ``start`` to ``start + rows``. Overwrites theirs."""
     rows = torch.arange(len(cosine), device=cosine.device)
     cosine[rows, start + rows] = -2
@@ -158,7 +158,7 @@ def _nearest(cosine: Tensor, start: int, n: int) -> tuple[Tensor, Tensor]:
     return ids, cosine.gather(-1, ids)
 
 
-def _products(left: Tensor, right: Tensor) -> Iterator[tuple[int, Tensor]]:
+def products(left: Tensor, right: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Rows of left @ right.T, with the number of the first, as many as MAX_CELLS holds. They share one buffer."""
     size = min(len(left), max(1, MAX_CELLS // len(right)))
     buffer = torch.empty(size, len(right), device=left.device)  # new pages for each chunk cost as much as its product

@@ -1,13 +1,13 @@
 """Where a result comes from: the code, the packages and the machine that made it."""
 
 import platform
-import subprocess
-from functools import cache
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from jobs.engine.code import code_version
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "interp-engine", "gguf", "django", "celery")
 
@@ -23,20 +23,10 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-@cache
-def code_version() -> dict[str, Any]:
-    """``commit`` is empty, and ``dirty`` None, where the code does not run from a git checkout."""
-    root = Path(__file__).resolve().parent
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": "", "dirty": None}
-
-
-def package_versions() -> dict[str, str]:
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of those that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -49,9 +39,3 @@ def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()})"
-
-
-def _git(folder: Path, *args: str) -> str:
-    return subprocess.run(
-        ["git", *args], cwd=folder, check=True, capture_output=True, text=True, timeout=10
-    ).stdout.strip()
