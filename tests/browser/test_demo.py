@@ -2,6 +2,11 @@
 
 import os
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -9,12 +14,55 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import NARROW, ROOT, WIDE
+from tests.browser.conftest import NARROW, ROOT, WIDE, free_port, home_of, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 # `make screenshots` keeps the pictures of the README; any other run only checks that they can be taken.
 KEPT = ROOT / "docs" if os.environ.get("KEEP_SCREENSHOTS") else None
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The one-time address that `manage.py demo` prints: of a demo on fewer tokens, or of the one in DEMO_VAR."""
+    kept = os.environ.get("DEMO_VAR")
+    folder = kept or tempfile.mkdtemp(prefix="fs-")
+    command = [sys.executable, "-u", "manage.py", "demo", "--port", str(free_port())]
+    command += [] if kept else ["--tokens", "40000"]
+    # Not the test's own settings and database: this is the site as a person starts it.
+    ours = {"FEATURESCOPE_VAR", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    site = subprocess.Popen(
+        command, cwd=ROOT, env=environment | {"FEATURESCOPE_VAR": folder}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield printed_address(site)
+    finally:
+        site.terminate()
+        site.wait(timeout=60)
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def printed_address(site: subprocess.Popen[str]) -> str:
+    lines = []
+    assert site.stdout is not None
+    for line in site.stdout:
+        lines.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+/login/\S+", line):
+            return found[0]
+    raise AssertionError("the demo ended without an address:\n" + "".join(lines[-40:]))
+
+
+@pytest.fixture(scope="module")
+def cookies(browser: Browser, address: str) -> list:
+    return sign_in(browser, address)
+
+
+@pytest.fixture(scope="module")
+def home(address: str) -> str:
+    return home_of(address)
 
 
 def open_sae(page: Page, home: str) -> None:

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 from safetensors.numpy import save_file
 
-from tests.browser.conftest import NARROW, WIDE, free_port
+from tests.browser.conftest import NARROW, WIDE, free_port, home_of, sign_in
 from tests.site.launched import Launch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -37,6 +37,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         os.environ.pop("MAX_SAE_BYTES") if before is None else os.environ.update(MAX_SAE_BYTES=before)
         launch.process.terminate()
         launch.end()
+
+
+@pytest.fixture(scope="module")
+def cookies(browser: Browser, address: str) -> list:
+    return sign_in(browser, address)
+
+
+@pytest.fixture(scope="module")
+def home(address: str) -> str:
+    return home_of(address)
 
 
 @pytest.fixture(scope="module")

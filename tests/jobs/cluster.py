@@ -67,8 +67,8 @@ class Cluster:
         self.redis.kill()
         self.redis.wait()
 
-    def start_worker(self, var: Path | None = None) -> subprocess.Popen[bytes]:
-        flags = ["--queues", "extract", "--concurrency", "1", "--without-gossip", "--without-mingle"]
+    def start_worker(self, var: Path | None = None, queues: str = "extract") -> subprocess.Popen[bytes]:
+        flags = ["--queues", queues, "--concurrency", "1", "--without-gossip", "--without-mingle"]
         flags += ["--hostname", f"worker-{len(self.workers)}@test", "--loglevel", "WARNING"]
         with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
             worker = subprocess.Popen(
@@ -135,7 +135,7 @@ class Cluster:
 
     def left_behind(self, *folders: Path) -> list[str]:
         """Files of jobs in the storage and in the scratch of these var folders."""
-        roots = [var / part for var in folders or (self.folder / "var",) for part in ("files", "scratch")]
+        roots = [var / part for var in folders or (self.folder / "var",) for part in ("files/jobs", "scratch")]
         return [str(path) for root in roots if root.exists() for path in _files(root)]
 
 

@@ -30,7 +30,9 @@ def check(page: Page, site: str, way_in: str) -> None:
     page.on("request", lambda sent: None if sent.url.startswith((site, "data:")) else faults.append(sent.url))
     page.goto(f"{site}{way_in}")
     page.goto(f"{site}/api/v1/docs")
-    expect(page.locator(".opblock")).to_have_count(6)
+    paths = page.request.get(f"{site}/api/v1/openapi.json").json()["paths"]
+    assert len(paths) > 5
+    expect(page.locator(".opblock")).to_have_count(sum(len(operations) for operations in paths.values()))
     page.locator(".opblock").first.click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
