@@ -9,7 +9,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     yield f"{machine['platform']}, {machine['cpus']} CPUs, Python {machine['python']}, torch {machine['torch']}"
     yield f"device {machine['device']}, {machine['threads']} threads, commit {machine['commit'] or 'unknown'}"
-    for part, table in (("extraction", _extraction), ("width", _width), ("ingest", _ingest), ("pages", _pages)):
+    tables = {"extraction": _extraction, "width": _width, "ingest": _ingest, "pages": _pages, "web": _web}
+    for part, table in tables.items():
         if part in found:
             yield ""
             yield from table(found[part])
@@ -67,3 +68,24 @@ def _pages(pages: dict[str, Any]) -> Iterator[str]:
     yield f"{'page':44}{'ms':>10}{'queries':>10}{'KiB':>10}"
     for name, page in pages.items():
         yield f"{name:44}{page['ms']:10.1f}{page['queries']:10}{page['kib']:10.1f}"
+
+
+def _web(web: dict[str, Any]) -> Iterator[str]:
+    for name in ("sqlite", "postgres"):
+        if name in web:
+            yield from _site(name, web[name])
+    if both := web.get("neuronpedia"):
+        size, ms = both["bytes"], both["ms"]
+        head = format(both["n_features"], ",") + " features in one PostgreSQL"
+        yield f"{head:44}{'ours':>12}{'Neuronpedia':>14}{'ratio':>10}"
+        yield f"{'MiB':44}{size['ours'] / 2**20:12,.0f}{size['theirs'] / 2**20:14,.0f}{both['size_ratio']:9.1f}x"
+        yield f"{'reading a feature, ms':44}{ms['ours']:12.1f}{ms['theirs']:14.1f}{both['feature_query_ratio']:9.1f}x"
+
+
+def _site(name: str, site: dict[str, Any]) -> Iterator[str]:
+    yield f"{site['n_features']:,} features, {site['bytes'] / 2**20:,.0f} MiB"
+    yield f"{name + ': ms':24}{'p50':>10}{'p95':>10}{'max':>10}{'queries':>10}{'KiB gzipped':>14}"
+    for kind, page in site["kinds"].items():
+        figures = f"{page['p50']:10.1f}{page['p95']:10.1f}{page['max']:10.1f}{page['queries']:10}{page['kib']:14.1f}"
+        yield f"{kind:24}{figures}"
+    yield ""

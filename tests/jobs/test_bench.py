@@ -34,6 +34,24 @@ def test_the_bench_measures_what_releases_are_judged_by(tmp_path: Path, capsys: 
 
 
 @pytest.mark.slow
+def test_the_bench_measures_a_large_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    answer = tmp_path / "bench.json"
+    call_command("bench", parts="web", features=400, requests=8, corpus="none", json=str(answer))
+    web = json.loads(answer.read_text())["web"]
+    for kind in ("feature", "table", "sae", "search", "meaning"):
+        assert web[f"{kind}_p95_ms"].keys() == {"sqlite", "postgres"}
+        assert min(web[f"{kind}_p95_ms"].values()) > 0
+    pages = [page for name in ("sqlite", "postgres") for page in web[name]["kinds"].values()]
+    assert web["queries_max"] == max(page["queries"] for page in pages)
+    assert all(page["n"] > 0 and page["p50"] <= page["p95"] <= page["max"] and page["kib"] > 0.5 for page in pages)
+    both = web["neuronpedia"]
+    assert both["n_features"] == 400 * 65_536 // 1_000_000
+    assert web["size_ratio"] == pytest.approx(both["bytes"]["theirs"] / both["bytes"]["ours"])
+    assert web["feature_query_ratio"] == pytest.approx(both["ms"]["theirs"] / both["ms"]["ours"])
+    assert "features in one PostgreSQL" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     path = tmp_path / "floats.npy"
     np.save(path, np.zeros((4, 8)))
@@ -43,5 +61,6 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pyte
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(CommandError, match="There is no part speed: choose some of extraction, width, ingest, pages"):
+    parts = "extraction, width, ingest, pages, web"
+    with pytest.raises(CommandError, match=f"There is no part speed: choose some of {parts}"):
         call_command("bench", parts="speed")
