@@ -25,4 +25,4 @@ USER featurescope
 VOLUME /app/var
 EXPOSE 8000
 
-CMD ["gunicorn", "interp_site.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--threads", "8"]
+CMD ["gunicorn", "interp_site.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--threads", "8", "--limit-request-line", "8190"]

@@ -4,8 +4,13 @@ from django.contrib.auth.decorators import login_not_required
 from ninja import NinjaAPI
 
 from features.api.auth import READERS
+from features.api.collections import router as collections
 from features.api.errors import explain_errors
+from features.api.people import router as people
 from features.api.saes import router as saes
+from features.api.search import router as search
+from features.api.vectors import router as vectors
+from jobs.api import router as trials
 
 api = NinjaAPI(
     title="Featurescope",
@@ -16,6 +21,11 @@ api = NinjaAPI(
 )
 explain_errors(api)
 api.add_router("", saes)
+api.add_router("", search)
+api.add_router("", people)
+api.add_router("", collections)
+api.add_router("", vectors)
+api.add_router("", trials)
 
 urls = api.urls
 for _view in filter(None, (pattern.callback for pattern in urls[0])):

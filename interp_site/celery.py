@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from jobs import leaving  # before a worker forks: its children look where it writes
 
@@ -16,9 +16,10 @@ app.autodiscover_tasks()
 
 
 @worker_ready.connect
-def _start_sweeping(**kwargs: Any) -> None:
-    from jobs import sweep
+def _start_sweeping(sender: Any, **kwargs: Any) -> None:
+    from jobs import presence, sweep
 
+    presence.start(sender.hostname, list(sender.app.amqp.queues.consume_from))
     sweep.start()
 
 
@@ -26,3 +27,10 @@ def _start_sweeping(**kwargs: Any) -> None:
 def _let_go(**kwargs: Any) -> None:
     """Its children stop after the batch that they are at, and leave the rest to other workers."""
     leaving.ask()
+
+
+@worker_shutdown.connect
+def _say_goodbye(**kwargs: Any) -> None:
+    from jobs import presence
+
+    presence.leave()

@@ -68,6 +68,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # a page of passages is ten times as large without
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -188,6 +189,9 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "jobs.tasks.run_extraction": {"queue": "extract"},
     "jobs.tasks.read_checkpoint": {"queue": "default"},
+    "jobs.tasks.read_import": {"queue": "default"},
+    "jobs.tasks.draw_map": {"queue": "default"},
+    "jobs.tasks.try_text": {"queue": "interactive"},
 }
 CELERY_TASK_IGNORE_RESULT = True  # the Job row holds the outcome
 CELERY_TASK_ACKS_LATE = True
@@ -200,6 +204,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "socket_conn
 LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS") or 30)
 # So often every worker looks for work that nobody has been told of.
 SWEEP_SECONDS = LEASE_SECONDS / 2
+
+# SAEs, each with its model, that a worker of the queue `interactive` keeps in memory for the next text.
+WARM_SAES = int(os.environ.get("WARM_SAES") or 2)
 
 # Models and hubs: a laptop on a train and a node behind a firewall behave the same, for the network is off until it is
 # allowed. huggingface_hub takes what it needs from the environment, once, when it is imported: HF_HUB_OFFLINE,
@@ -217,6 +224,8 @@ TRUST_REMOTE_CODE = _words("TRUST_REMOTE_CODE")
 os.environ.setdefault("FEATURESCOPE_CACHE", str(VAR_DIR / "cache"))
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+# All files of an import together, as they are sent; what lies at a path on the server may be of any size.
+MAX_IMPORT_BYTES = int(os.environ.get("MAX_IMPORT_BYTES") or 8 << 30)
 # All files of an SAE together: of an upload, and of what is fetched from a hub.
 MAX_SAE_BYTES = int(os.environ.get("MAX_SAE_BYTES") or 32 << 30)
 

@@ -45,7 +45,8 @@ def follow(job: Job, every: float = 0.5) -> None:
     with Bar() as bar:
         while True:
             job.refresh_from_db()
-            bar.show(job.stage or str(job.state), job.done, job.total)
+            tokens = (job.done, job.total) if job.kind == Job.Kind.EXTRACTION else (0, 0)
+            bar.show(job.stage or str(job.state), *tokens)
             if not job.is_live or job.is_silent:
                 return
             time.sleep(every)

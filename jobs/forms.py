@@ -232,6 +232,12 @@ class ExtractionForm(SAEForm):
                 f"(0 to {model.n_layers - 1}).",
             )
 
+    def memory(self) -> int | None:
+        """From model and SAE alone, as ``estimate`` is from the rest."""
+        self.full_clean()
+        model, sae = (self.cleaned_data.get(name) for name in ("model", "sae"))
+        return catalogue.memory(catalogue.model_facts(model), catalogue.sae_facts(sae)) if model and sae else None
+
     def estimate(self) -> catalogue.Estimate | None:
         """From the tokens and the corpus alone, whatever else is still wrong or missing."""
         self.full_clean()

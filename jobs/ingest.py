@@ -9,8 +9,11 @@ from django.db import transaction
 from django.db.models import Q
 from numpy.typing import NDArray
 
-from features.models import Activity, Context, Feature, Label, Run
+from features import label_kinds, vectors
+from features.models import Activity, Columns, Context, Feature, Label, Run
 from features.models.run import DENSE, VERY_DENSE
+from features.search.contexts import index_run
+from features.search.phrases import remember
 from jobs import bulk, packing
 from jobs.engine import decoder
 from jobs.engine.cooccurrence import partners
@@ -66,6 +69,7 @@ def ingest(findings: Findings, job: Job, progress: Progress) -> Run:
     """Make the Run and everything that belongs to it. Slow computing comes first, outside the transaction."""
     tables = compute(findings, progress)
     points = unknown_points(findings.model)
+    vectors.keep(vectors.place(findings.sae.digest), progress.pulse(decoder_rows(findings.sae)))
     progress.stage("writing to the database")
     with transaction.atomic():
         rows = _register(findings, points)
@@ -110,6 +114,12 @@ def weights_of(model: LoadedModel, sae: SAE, written: Point, progress: Progress)
         norms=decoder.decoder_norms(sae).numpy(),
         cosines=decoder.encoder_decoder_cosine(sae).numpy(),
     )
+
+
+def decoder_rows(sae: SAE) -> Iterator[NDArray[np.float32]]:
+    """Its decoder, vectors.ROWS rows at a time."""
+    starts = range(0, sae.d_sae, vectors.ROWS)
+    return (sae.W_dec[start : start + vectors.ROWS].float().cpu().numpy() for start in starts)
 
 
 def _lists(chunks: Iterator[decoder.RankedChunk]) -> Lists:
@@ -174,9 +184,12 @@ def write(run: Run, tables: Tables, *, new_sae: bool) -> None:
     features = list(Feature.objects.filter(sae=run.sae_id).order_by("index").values_list("pk", flat=True))
     bulk.insert(Activity, packing.ACTIVITY, packing.activity_rows(run.pk, tables, features))
     bulk.insert(Context, packing.CONTEXT, packing.context_rows(run.pk, tables))
+    Columns.objects.create(run=run, packed=packing.columns(tables))
+    index_run(run.pk, run.revision)
     _write_labels(run, tables, keys, features)
     if not new_sae:
         _show_labels(run, {features[index]: key for key, (index, _) in zip(keys, tables.labels, strict=True)})
+    label_kinds.changed(run.sae_id)
 
 
 def _write_run(findings: Findings, rows: Registered, job: Job) -> Run:
@@ -234,6 +247,7 @@ def _cross_entropy_columns(found: CrossEntropy | None) -> dict[str, Any]:
 
 def _write_labels(run: Run, tables: Tables, keys: list[int], features: list[int]) -> None:
     bulk.insert(Label, packing.LABEL, packing.label_rows(run.pk, tables, keys, features))
+    remember(bulk.clean(label.text) or "" for _, label in tables.labels)
 
 
 def _show_labels(run: Run, new: dict[int, int]) -> None:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from features.models import Label
+from features.store.columns import pack_columns
 from features.store.contexts import pack_features, pack_tokens
 from features.store.examples import Examples, pack_examples
 from features.store.histogram import pack_histogram
@@ -62,6 +63,11 @@ class Statistics:
     totals: NDArray[np.float64]  # [F]
     histograms: NDArray[np.int64]  # [F, N_BINS]
 
+    def means(self) -> NDArray[np.float64]:
+        """Of the activations of each feature where it fires [F]; 0 where it never does."""
+        means: NDArray[np.float64] = self.totals / np.maximum(self.n_firing, 1)
+        return means
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -87,12 +93,9 @@ def feature_rows(sae_id: int, weights: Weights, labels: dict[int, int]) -> Itera
 
 def activity_rows(run_id: int, tables: Tables, features: Sequence[int]) -> Iterator[Row]:
     """``features``: the keys of all features, by index."""
-    found, rows = tables.statistics, tables.selection.rows
+    found = tables.statistics
     n_firing, n_contexts = found.n_firing.tolist(), found.n_contexts.tolist()
-    means = (found.totals / np.maximum(found.n_firing, 1)).tolist()
-    fires = tables.selection.band < NEAR
-    maxima = np.zeros(len(features))
-    np.maximum.at(maxima, rows.feature[fires], rows.value[fires])
+    means, maxima = found.means().tolist(), _maxima(tables)
     examples = _examples(tables.selection, len(features))
     for index, (feature_id, maximum) in enumerate(zip(features, maxima.tolist(), strict=True)):
         yield (
@@ -109,6 +112,22 @@ def activity_rows(run_id: int, tables: Tables, features: Sequence[int]) -> Itera
             tables.partners.pack(index),
             tables.experts.pack(index) if tables.experts else b"",
         )
+
+
+def columns(tables: Tables) -> bytes:
+    """The numbers of ``activity_rows`` side by side, packed."""
+    found = tables.statistics
+    ruled = np.zeros(len(found.n_firing), bool)
+    ruled[[index for index, _ in tables.labels]] = True
+    return pack_columns(found.n_firing, found.n_firing / found.n_tokens, _maxima(tables), found.means(), ruled)
+
+
+def _maxima(tables: Tables) -> NDArray[np.float64]:
+    """The highest activation of each feature, which is that of its highest example."""
+    rows, fires = tables.selection.rows, tables.selection.band < NEAR
+    maxima = np.zeros(len(tables.statistics.n_firing))
+    np.maximum.at(maxima, rows.feature[fires], rows.value[fires])
+    return maxima
 
 
 def _examples(selection: Selection, n_features: int) -> Iterator[Examples]:

@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from jobs import leaving
 from jobs.models import Job, Shard
+from jobs.models.job import logged
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -112,12 +113,13 @@ class Progress(Lease):
         super().__init__(worker, watch)
         self.job_id = job_id
 
-    def stage(self, text: str, **facts: str) -> None:
-        """Begin a stage that will take an unknown time."""
+    def stage(self, text: str, part: tuple[int, int] = (0, 0), **facts: str) -> None:
+        """Begin a stage that will take an unknown time. ``part``: how much of everything is done, if that is known."""
         if self._watch:
             self._watch(text, 0, 0)
         self.check()
-        self._write(stage=text, done=0, total=0, rate=0.0, **facts)
+        done, total = part
+        self._write(stage=text, done=done, total=total, rate=0.0, log=logged(text, self.worker), **facts)
 
     def _touch(self, **values: Any) -> bool:
         return Job.objects.beat(self.job_id, self.worker, **values)
@@ -148,6 +150,8 @@ class ShardProgress(Lease):
             self._watch(stage, 0, 0)
         self.check()
         self._write()
+        line = f"shard {self.shard.number}: {stage}"
+        persist(lambda: Job.objects.tell(self.shard.job_id, line, self.worker))
 
     def _add_up(self) -> None:
         try:

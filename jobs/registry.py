@@ -2,25 +2,22 @@
 
 import json
 import logging
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import models
-from django.utils.text import slugify
-
 from features.models import SAE as SAERow
 from features.models import Corpus, LanguageModel, Vocabulary
 from features.store.contexts import pack_ids
-from jobs import bulk
+from jobs.bulk import storable
 from jobs.engine.corpus import CorpusFacts
 from jobs.engine.demo_text import DEMO_PROVENANCE
 from jobs.engine.model import LoadedModel
 from jobs.engine.points import Point, hook_points
 from jobs.engine.saes import SAE
 from jobs.engine.vocabulary import token_bytes
+from jobs.slugs import free_slug
 
 logger = logging.getLogger(__name__)
 
@@ -145,17 +142,6 @@ def register_corpus(facts: CorpusFacts, source: str) -> Corpus:
     return row
 
 
-def storable(value: Any) -> Any:
-    """JSON as PostgreSQL holds it: without U+0000, lone surrogates and NaN."""
-    if isinstance(value, str):
-        return bulk.clean(value)
-    if isinstance(value, dict):
-        return {bulk.clean(key): storable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [storable(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def training_record(place: Path) -> dict[str, Any]:
     """``training.json`` beside the weights, if it can be read: other people's records may be anything."""
     path = (place.parent if place.is_file() else place) / "training.json"
@@ -178,13 +164,3 @@ def _update(row: Any, **now: Any) -> None:
         setattr(row, name, now[name])
     if changed:
         row.save(update_fields=changed)
-
-
-def free_slug(kind: type[models.Model], text: str) -> str:
-    """A slug made from ``text`` that no row of ``kind`` has."""
-    base = slugify(text.replace(".", "-").replace("_", "-"))[:100] or "unnamed"
-    taken = set(kind._default_manager.filter(slug__startswith=base).values_list("slug", flat=True))
-    slug, number = base, 2
-    while slug in taken:
-        slug, number = f"{base}-{number}", number + 1
-    return slug

@@ -48,3 +48,30 @@ class ExtractionRequest:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """A map of the SAE with the slug ``sae``: see umap-learn for ``n_neighbors`` and ``min_dist``.
+
+    ``metric`` is cosine: what the neighbours of features go by on their pages, too.
+    """
+
+    sae: str
+    n_neighbors: int = 15
+    min_dist: float = 0.05
+    metric: str = "cosine"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.n_neighbors <= 200:
+            raise ValueError(f"The number of neighbours must be from 2 to 200, not {self.n_neighbors}.")
+        if not 0 <= self.min_dist <= 0.99:
+            raise ValueError(f"The least distance must be from 0 to 0.99, not {self.min_dist:g}.")
+        if self.metric != "cosine":
+            raise ValueError(f"The metric {self.metric[:50]} is not known: there is cosine alone.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"The seed must be from 0 to {2**32 - 1}, not {self.seed}.")
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)

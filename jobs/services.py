@@ -6,7 +6,7 @@ from django.db import transaction
 
 from jobs.models import Job
 from jobs.requests import ExtractionRequest
-from jobs.tasks import run_extraction
+from jobs.tasks import TASKS
 
 
 def create_extraction(request: ExtractionRequest, owner: Any) -> Job:
@@ -22,7 +22,7 @@ def queue_extraction(request: ExtractionRequest, owner: Any) -> Job:
 
 
 def dispatch(job: Job) -> None:
-    transaction.on_commit(lambda: run_extraction.delay(job.pk))
+    transaction.on_commit(lambda: TASKS[job.kind].delay(job.pk))
 
 
 def retry(job: Job) -> bool:

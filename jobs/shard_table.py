@@ -1,6 +1,7 @@
 """A job's shards as its page shows them: rows while it is under way, the run's record of them afterwards."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,22 @@ class ShardTable:
             return f"{len(self.rows)}, all done"
         return ", ".join([f"{n[Shard.State.DONE]} of {len(self.rows)} done", *rest])
 
+    @property
+    def workers(self) -> list[str]:
+        """Who is at it now, and on what."""
+        running = [row for row in self.rows if row["state"] == Shard.State.RUNNING and row["worker"]]
+        return sorted({_named(row["worker"], row["device"]) for row in running})
+
+
+def workers_at(jobs: Iterable[Job]) -> dict[int, list[str]]:
+    """For each of ``jobs`` who plans or finishes it, or reads its shards, and on what. One query."""
+    found = {job.pk: [_named(job.worker, job.device)] if job.worker else [] for job in jobs}
+    running = Shard.objects.filter(job__in=found, state=Shard.State.RUNNING).exclude(worker="")
+    for pk, worker, device in running.values_list("job", "worker", "device").order_by("worker"):
+        if _named(worker, device) not in found[pk]:
+            found[pk].append(_named(worker, device))
+    return found
+
 
 def shard_table(job: Job) -> ShardTable:
     if job.state == Job.State.DONE:
@@ -33,6 +50,10 @@ def shard_table(job: Job) -> ShardTable:
     if job.state == Job.State.QUEUED:
         return ShardTable([])
     return ShardTable([_row(shard) for shard in job.shards.all()])
+
+
+def _named(worker: str, device: str) -> str:
+    return f"{worker} on {device}" if device else worker
 
 
 def _row(shard: Shard) -> dict[str, Any]:

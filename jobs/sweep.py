@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from jobs import checkpoints, files
+from jobs import checkpoints, files, imports, presence, trials
 from jobs.models import Job
-from jobs.tasks import ask_to_read, invite, read_checkpoint, run_extraction
+from jobs.tasks import TASKS, ask_to_import, ask_to_read, ask_to_try, invite, read_checkpoint, read_import, try_text
 
 logger = logging.getLogger(__name__)
 KEPT = timedelta(days=7)  # files of jobs that failed or were cancelled, for another try
@@ -44,18 +44,30 @@ def sweep(clean: bool = True) -> None:
     if clean:
         clear()
         checkpoints.clear()
+        imports.clear()
+        trials.clear()
+        presence.forget()
 
 
 def send() -> None:
-    """Tell the workers of jobs that have something for them, and of SAEs to be read, unless messages still wait."""
-    jobs = list(Job.objects.live().claimable().values_list("pk", flat=True))
-    if jobs and not waiting_messages(run_extraction):
-        for pk in jobs:
-            invite(pk, 1)
+    """Tell the workers of jobs and texts that wait for them, and of SAEs to be read, unless messages still wait."""
+    for kind, task in TASKS.items():
+        jobs = list(Job.objects.live().claimable().filter(kind=kind).values_list("pk", flat=True))
+        if jobs and not waiting_messages(task):
+            for pk in jobs:
+                invite(pk, 1, kind)
     unread = checkpoints.unread()
     if unread and not waiting_messages(read_checkpoint):
         for pk in unread:
             ask_to_read(pk)
+    unimported = imports.unread()
+    if unimported and not waiting_messages(read_import):
+        for pk in unimported:
+            ask_to_import(pk)
+    unanswered = trials.unanswered()
+    if unanswered and not waiting_messages(try_text):
+        for pk in unanswered:
+            ask_to_try(pk)
 
 
 def waiting_messages(task: Any) -> int:

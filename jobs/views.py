@@ -17,7 +17,7 @@ from features.models import Run
 from jobs import services
 from jobs.forms import PLACES, ExtractionForm
 from jobs.models import Job
-from jobs.shard_table import shard_table
+from jobs.shard_table import shard_table, workers_at
 
 ENDED_PER_PAGE = 50
 NOT_TOLD = (
@@ -33,8 +33,10 @@ def job_list(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     ended = list(Job.objects.for_listing().ended_before(_number(before))[: ENDED_PER_PAGE + 1])
     live = [] if before else list(Job.objects.for_listing().live())
+    running = [job for job in live if job.state == Job.State.RUNNING]
+    at_work = workers_at(running) if running else {}
     ctx = {
-        "running": [job for job in live if job.state == Job.State.RUNNING],
+        "running": [(job, at_work[job.pk]) for job in running],
         "queued": [job for job in live if job.state == Job.State.QUEUED],
         "ended": ended[:ENDED_PER_PAGE],
         "older": ended[ENDED_PER_PAGE - 1].pk if len(ended) > ENDED_PER_PAGE else None,
@@ -66,7 +68,8 @@ def job_new(request: HttpRequest) -> HttpResponse:
             return redirect(job)
     elif request.headers.get("HX-Request"):
         form = ExtractionForm(request.GET, user=request.user)
-        return render(request, "jobs/_estimate.html", {"estimate": form.estimate(), "latest": _latest_run()})
+        known = {"estimate": form.estimate(), "memory": form.memory(), "latest": _latest_run()}
+        return render(request, "jobs/_estimate.html", known)
     else:
         form = ExtractionForm(user=request.user)
         form.initial = _suggested(request, form)
@@ -91,7 +94,7 @@ def job_retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
-    job = get_object_or_404(Job.objects.for_listing(), pk=pk)
+    job = get_object_or_404(Job.objects.for_page(), pk=pk)
     return {
         "job": job,
         "shards": shard_table(job),

@@ -1,1 +1,1 @@
-"""One machine, one command: a Redis, a worker and the web server, started and stopped together."""
+"""One machine, one command: a Redis, two workers and the web server, started and stopped together."""

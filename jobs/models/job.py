@@ -22,7 +22,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, Concat, Now
+from django.db.models.functions import Coalesce, Concat, Now, Right
 from django.urls import reverse
 from django.utils import timezone
 
@@ -32,12 +32,17 @@ from jobs.models.shard import Shard
 
 SILENT_AFTER = max(timedelta(minutes=2), timedelta(seconds=4 * settings.LEASE_SECONDS))
 LONG_WAIT = timedelta(seconds=10)
+LOG_CHARACTERS, LOG_LINES = 24_000, 200
 
 
 class JobQuerySet(models.QuerySet["Job"]):
     """Every change of state is one conditional UPDATE: of two who try, one sees that it changed nothing."""
 
     def for_listing(self) -> Self:
+        """With whom and what a line names, without what only a job's page shows."""
+        return self.for_page().defer("log", "traceback", "plan")
+
+    def for_page(self) -> Self:
         return self.select_related("owner", "run__sae")
 
     def live(self) -> Self:
@@ -99,10 +104,16 @@ class JobQuerySet(models.QuerySet["Job"]):
         running = self.in_phase(Job.Phase.EXTRACTING).filter(pk=pk)
         running.update(heartbeat_at=Now(), done=total("done"), rate=total("rate"))
 
+    def tell(self, pk: int, text: str, worker: str = "") -> None:
+        """Add a line to the job's log, of which the end is kept."""
+        self.filter(pk=pk).update(log=logged(text, worker))
+
     def note(self, pk: int, text: str) -> None:
         """Add a line to what a reader of the job's page is to know, unless it is there."""
         line = shown(" ".join(text.split()), 300)
-        self.filter(pk=pk).exclude(notes__contains=line).update(notes=Concat("notes", Value(f"{line}\n")))
+        self.filter(pk=pk).exclude(notes__contains=line).update(
+            notes=Concat("notes", Value(f"{line}\n")), log=logged(line)
+        )
 
     def planned(self, pk: int, worker: str, plan: dict[str, Any], shards: Sequence[Shard]) -> bool:
         """The shards are cut, and anybody may take one. Those of an earlier plan stay if they are the same."""
@@ -110,6 +121,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             old = self.filter(pk=pk).values_list("plan", flat=True).first() or {}
             values = {"phase": Job.Phase.EXTRACTING, "stage": "extracting", "total": sum(s.n_tokens for s in shards)}
             lease = {"worker": "", "lost": 0, "failures": 0}
+            lease["log"] = logged(f"planned: {values['total']:,} tokens in {len(shards)} shards", worker)
             if not self.held(pk, worker).update(plan=plan, done=0, rate=0.0, heartbeat_at=Now(), **values | lease):
                 return False
             cuts = list(Shard.objects.filter(job=pk).values_list("number", "first_batch", "n_batches"))
@@ -132,10 +144,11 @@ class JobQuerySet(models.QuerySet["Job"]):
                 shards.update(failures=F("failures") + 1, **again)
         return True
 
-    def finish(self, pk: int, worker: str, run: Run) -> bool:
-        """The run is there. Nothing is left to know of the shards: their work is the run's."""
+    def finish(self, pk: int, worker: str, run: Run | None) -> bool:
+        """The run is there; a map has none. Nothing is left to know of the shards: their work is the run's."""
         with transaction.atomic():
             end = {"state": Job.State.DONE, "stage": "", "rate": 0.0, "finished_at": Now()}
+            end["log"] = logged(f"done: run {run.pk}" if run else "done", worker)
             if not self.held(pk, worker).update(run=run, done=F("total"), **end):
                 return False
             Shard.objects.filter(job=pk).delete()
@@ -158,8 +171,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         if self.held(pk, worker).filter(failures__gte=MAX_FAILURES - 1).exists():
             self.fail(pk, worker, error, trace)
         else:
-            trace = shown(trace, 20_000)
-            self.held(pk, worker).update(worker="", failures=F("failures") + 1, traceback=trace)
+            trace, log = shown(trace, 20_000), logged(f"failed, and is tried again: {error}", worker)
+            self.held(pk, worker).update(worker="", failures=F("failures") + 1, traceback=trace, log=log)
 
     def give_up(self, pk: int) -> bool:
         """End the job if it, or one of its shards, has been tried for too long."""
@@ -178,7 +191,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """A queued job never starts; a running one stops after the batches that are being read."""
         with transaction.atomic():
             live = self.live().filter(pk=pk)
-            if not live.update(state=Job.State.CANCELLED, rate=0.0, finished_at=Now()):
+            if not live.update(state=Job.State.CANCELLED, rate=0.0, finished_at=Now(), log=logged("cancelled")):
                 return False
             Shard.objects.release_all(pk)
         return True
@@ -187,6 +200,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Put a job that failed or was cancelled back in the queue. What it had finished is kept."""
         fresh = {"worker": "", "error": "", "traceback": "", "notes": "", "stage": "", "done": 0, "total": 0}
         count = {"rate": 0.0, "lost": 0, "failures": 0, "started_at": None, "finished_at": None}
+        fresh["log"] = logged("sent again")
         with transaction.atomic():
             ended = self.filter(pk=pk, state__in=[Job.State.FAILED, Job.State.CANCELLED])
             if not ended.update(state=Job.State.QUEUED, phase=Job.Phase.PLANNING, **fresh | count):
@@ -196,7 +210,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return True
 
     def _fail(self, jobs: Self, pk: int, error: str, trace: str) -> bool:
-        end = {"state": Job.State.FAILED, "rate": 0.0, "finished_at": Now()}
+        end = {"state": Job.State.FAILED, "rate": 0.0, "finished_at": Now(), "log": logged(f"failed: {error}")}
         with transaction.atomic():
             if not jobs.update(error=shown(error, 2000), traceback=shown(trace, 20_000), **end):
                 return False
@@ -244,6 +258,7 @@ class Job(Leased):
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True, help_text="of an error that nobody foresaw")
     notes = models.TextField(blank=True, help_text="what a reader of its page is to know, one sentence a line")
+    log = models.TextField(blank=True, help_text="what its workers told, a line each, the last ones alone")
 
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -289,6 +304,12 @@ class Job(Leased):
         return str(self.notes).splitlines()
 
     @property
+    def log_lines(self) -> list[str]:
+        """The last LOG_LINES whole lines."""
+        lines = str(self.log).splitlines()
+        return lines[1 if len(self.log) >= LOG_CHARACTERS else 0 :][-LOG_LINES:]
+
+    @property
     def fraction(self) -> float:
         """Of the pass over the corpus, 0 to 1."""
         if self.state == self.State.DONE:
@@ -312,6 +333,13 @@ WHY_LOST = (
     "they were killed, ran out of the machine's memory, or could not reach the database. Their logs may say more; "
     "then send the job again."
 )
+
+
+def logged(text: str, worker: str = "") -> Any:
+    """What an UPDATE sets a job's log to: its end, and behind it ``text`` on a line with the time and who says it."""
+    who = f" {worker.rpartition(':')[0] or worker}" if worker else ""
+    line = f"{timezone.now():%Y-%m-%d %H:%M:%S}{who}  {' '.join(text.split())}"
+    return Right(Concat("log", Value(f"{shown(line, 400)}\n")), LOG_CHARACTERS)
 
 
 def failed(shard: Shard) -> str:

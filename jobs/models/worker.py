@@ -1,4 +1,7 @@
-"""Worker: a Celery worker as it last described itself. Its parent process writes the row with every sweep."""
+"""Worker: a Celery worker as it last described itself (jobs.presence).
+
+Its parent process writes what the machine says; the child that works writes what it is at.
+"""
 
 from datetime import timedelta
 from typing import Self
@@ -9,11 +12,17 @@ from django.db.models.functions import Now
 
 from jobs.models.job import Job
 
+FORGOTTEN_AFTER = timedelta(hours=1)
+
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self) -> Self:
         """Heard of within LEASE_SECONDS, by the database's clock."""
         return self.filter(heartbeat_at__gte=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+
+    def forgotten(self) -> Self:
+        """Not heard of for so long that nobody asks for it any more."""
+        return self.filter(heartbeat_at__lt=Now() - FORGOTTEN_AFTER)
 
 
 class Worker(models.Model):
@@ -29,6 +38,7 @@ class Worker(models.Model):
     version = models.CharField(max_length=60, blank=True, help_text="commit of the code it runs")
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
     doing = models.CharField(max_length=200, blank=True, help_text="in words; empty while it waits")
+    child = models.PositiveIntegerField(null=True, help_text="the process that is at it")
     warm = models.JSONField(default=list, help_text="models and SAEs that it keeps loaded")
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()

@@ -4,14 +4,14 @@ import logging
 from typing import Any
 
 from jobs import checkpoints
+from jobs.bulk import storable
 from jobs.engine import heap
 from jobs.engine.errors import EngineError
 from jobs.engine.saes import load_sae
 from jobs.models import Checkpoint
+from jobs.presence import own_name
 from jobs.progress import Lease, Leaving, Stopped, persist
-from jobs.registry import storable
 from jobs.uploads import fetched
-from jobs.work.loop import own_name
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from jobs.engine.capture import Capture, capture_of
+from jobs.engine.code import code_version
 from jobs.engine.errors import SettingsError
 from jobs.engine.extraction import ExtractionSettings, check_fit
 from jobs.engine.model import LoadedModel, load_model
-from jobs.engine.provenance import code_version
 from jobs.engine.saes import SAE, load_sae
 from jobs.progress import Progress, ShardProgress
 from jobs.requests import ExtractionRequest
@@ -73,9 +73,7 @@ def load(request: ExtractionRequest, progress: Progress | ShardProgress) -> Load
         skip_first=request.skip_first,
         batch=BATCH[torch.device(device).type],
     )
-    if device.startswith("cuda"):
-        # The model's own products are as exact as its dtype; the SAE's, in float32, may use TF32 beside it.
-        torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
+    set_precision(device, dtype)
     _tell(progress, "loading the SAE")
     located, overrides = sae_located(request)
     sae = load_sae(located.path, device=device, **overrides)
@@ -86,6 +84,12 @@ def load(request: ExtractionRequest, progress: Progress | ShardProgress) -> Load
     check_fit(sae, capture, asked.context)
     settle()
     return Loaded(model, sae, capture, located.source, asked)
+
+
+def set_precision(device: str, dtype: str) -> None:
+    """The model's own products are as exact as its dtype; the SAE's, in float32, may use TF32 beside it."""
+    if device.startswith("cuda"):
+        torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
 
 
 def read_model(request: ExtractionRequest, device: str) -> LoadedModel:

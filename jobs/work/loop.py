@@ -1,12 +1,8 @@
 """What a worker does when it hears that there is work at a job: whatever comes next, until nothing is left for it."""
 
 import logging
-import os
-import secrets
-import socket
 import traceback
 from collections.abc import Callable
-from functools import cache
 
 from jobs import files, leaving
 from jobs.engine.errors import EngineError
@@ -15,8 +11,10 @@ from jobs.models.job import failed
 from jobs.progress import Leaving, Progress, ShardProgress, Stopped, Watch, persist
 from jobs.work.finish import finish
 from jobs.work.loaded import Loaded, has_device
+from jobs.work.map import draw
 from jobs.work.plan import plan
 from jobs.work.shard import read_shard
+from jobs.work.warm import WARM
 
 logger = logging.getLogger(__name__)
 Invite = Callable[[int, int], object]  # job, further workers that would find work
@@ -25,17 +23,8 @@ FROM_THE_KEYBOARD = "Interrupted from the keyboard; start it again to go on wher
 
 def work(job_id: int, worker: str, watch: Watch | None = None, invite: Invite | None = None) -> None:
     """Plan the job, read its shards and finish it, as far as others do not. What comes of it is on its rows."""
+    WARM.clear()  # a job needs the memory
     Worker(job_id, worker, watch, invite).run()
-
-
-@cache
-def _name(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{secrets.token_hex(3)}"
-
-
-def own_name() -> str:
-    """``host:process:chance``, for two containers may share a host's name and each have a process 8."""
-    return _name(os.getpid())
 
 
 class Worker:
@@ -56,7 +45,7 @@ class Worker:
         if Job.objects.give_up(self.job_id):
             return False
         if Job.objects.claim(self.job_id, self.name):
-            self._hold_job(self._plan)
+            self._hold_job(self._begin)
         elif (shard := self._claim_shard()) is not None:
             self._read(shard)
         elif Job.objects.claim_finish(self.job_id, self.name):
@@ -70,6 +59,10 @@ class Worker:
         if job is None or not has_device(job.plan["device"], job.settings.get("device", "auto")):
             return None
         return Shard.objects.claim(self.job_id, self.name)
+
+    def _begin(self, job: Job, progress: Progress) -> None:
+        """A map is drawn in one piece, everything else is planned."""
+        draw(job, progress) if job.kind == Job.Kind.MAP else self._plan(job, progress)
 
     def _plan(self, job: Job, progress: Progress) -> None:
         self.loaded = plan(job, progress)
@@ -113,10 +106,11 @@ class Worker:
             sentence = str(error)
             if shards.held(shard.pk, self.name).exists():
                 persist(lambda: Job.objects.fail_extracting(self.job_id, sentence))
-        except Exception:
+        except Exception as error:
             logger.exception("shard %s of job %s failed", shard.number, self.job_id)
             self.loaded = None
-            trace = traceback.format_exc()
+            trace, told = traceback.format_exc(), f"shard {shard.number} failed: {_unknown(error)}"
+            persist(lambda: Job.objects.tell(self.job_id, told, self.name))
             if persist(lambda: shards.fail(shard.pk, self.name, trace)) == MAX_FAILURES:
                 shard.refresh_from_db()
                 persist(lambda: Job.objects.fail_extracting(self.job_id, failed(shard), trace))

@@ -40,6 +40,8 @@ def read_shard(job: Job, shard: Shard, loaded: Loaded | None, progress: ShardPro
     if not persist(lambda: Shard.objects.finish(shard.pk, progress.worker, **values)):
         files.delete([name])
         raise Stopped
+    told = f"{shard.n_tokens:,} tokens in {seconds:,.1f} s, {shard.n_tokens / seconds:,.0f} tokens/s"
+    persist(lambda: Job.objects.tell(job.pk, f"shard {shard.number} is done: {told}", progress.worker))
     if note:
         Job.objects.note(job.pk, f"Shard {shard.number}: {note}.")
     Job.objects.add_up(job.pk)

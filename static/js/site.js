@@ -1,5 +1,9 @@
+import { onCopy } from "./copy.js";
 import { onKey } from "./keys.js";
+import "./pops.js";
+import "./select.js";
 import { themeButton } from "./theme.js";
+import "./toast.js";
 import { onTokenFocus, onTokenKey } from "./tokens.js";
 
 themeButton(document.querySelector("#theme"));
@@ -7,13 +11,7 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("keydown", onTokenKey);
 document.addEventListener("focusin", onTokenFocus);
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
-  if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
-  button.dataset.copied = "";
-  setTimeout(() => delete button.dataset.copied, 1200);
-});
+document.addEventListener("click", onCopy);
 
 // A control whose change reloads the page by itself still has its button where there is no JavaScript.
 document.addEventListener("change", (event) => {
@@ -24,5 +22,3 @@ document.addEventListener("formdata", (event) => {
   if (!event.target.matches("[data-lean]")) return;
   for (const [name, value] of [...event.formData]) if (value === "" || (name === "state" && value === "all")) event.formData.delete(name);
 });
-
-document.documentElement.classList.add("js");

@@ -25,7 +25,6 @@ function show(button) {
 }
 
 export function themeButton(button) {
-  button.hidden = false;
   show(button);
   button.addEventListener("click", () => {
     choose(NEXT[chosen()]);

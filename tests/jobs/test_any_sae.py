@@ -237,7 +237,7 @@ def check_figures(run: Run, seen: list[Seen]) -> None:
         truth = feature_truth(seen, activity.index)
         assert (activity.n_firing, activity.n_contexts) == (truth.n_firing, truth.n_contexts)
         assert activity.max_activation == pytest.approx(truth.max_activation, rel=1e-4)
-    assert sum(a.n_firing for a in activities) > 100
+    assert sum(a.n_firing or 0 for a in activities) > 100
 
 
 def effects_of(plain: Plain, sae: SAE, case: Case) -> Tensor | None:

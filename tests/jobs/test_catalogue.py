@@ -83,7 +83,7 @@ def test_nothing_heavy_is_imported() -> None:
     ("config", "facts"),
     [
         ({"hidden_size": 576, "num_hidden_layers": 30}, ModelFacts(576, 30)),
-        ({"n_embd": 768, "n_layer": 12}, ModelFacts(768, 12)),
+        ({"n_embd": 768, "n_layer": 12, "vocab_size": 50257}, ModelFacts(768, 12, 50257)),
         ({"text_config": {"hidden_size": 2560, "num_hidden_layers": 34}}, ModelFacts(2560, 34)),
         ({"hidden_size": "576", "num_hidden_layers": True, "text_config": []}, ModelFacts(None, None)),
     ],
@@ -93,9 +93,18 @@ def test_model_config(tmp_path: Path, config: dict[str, Any], facts: ModelFacts)
     assert catalogue.model_facts(str(tmp_path)) == facts
 
 
+def test_memory_is_known_where_both_shapes_are() -> None:
+    known = catalogue.memory(ModelFacts(576, 30, 49_152), SAEFacts(576, 9, "resid_post", 4608))
+    assert known and 1.2e9 < known < 1.6e9  # docs/performance.md measured 1,447 MiB with the logits of one chunk
+    assert catalogue.memory(ModelFacts(), SAEFacts(576, 9, "resid_post", 4608)) is None
+    assert catalogue.memory(ModelFacts(576, 30), SAEFacts(576)) is None
+    assert catalogue.memory(None, None) is None
+
+
 def test_a_registered_model_is_known_by_slug_and_by_source() -> None:
     factories.make_model()
-    assert catalogue.model_facts("tiny-lm") == catalogue.model_facts("models/tiny-lm") == ModelFacts(64, 12)
+    facts = ModelFacts(64, 12, len(factories.TOKENS) + 2)
+    assert catalogue.model_facts("tiny-lm") == catalogue.model_facts("models/tiny-lm") == facts
 
 
 def test_places_that_only_the_worker_can_look_into() -> None:
@@ -119,7 +128,7 @@ def test_faults_of_models(tmp_path: Path) -> None:
         ({"d_in": 64, "metadata": {"hook_name": "blocks.9.hook_resid_post"}}, SAEFacts(64, 9, "resid_post")),
         ({"d_in": 64, "hook_name": "blocks.2.attn.hook_z"}, SAEFacts(64, 2, "z")),
         ({"d_in": 64, "hook_name": "layers.10.mlp"}, SAEFacts(64, 10, "mlp.output")),
-        ({"d_in": 64, "hook_name": "somewhere"}, SAEFacts(64, None, "somewhere")),
+        ({"d_in": 64, "d_sae": 512, "hook_name": "somewhere"}, SAEFacts(64, None, "somewhere", 512)),
         ({"d_in": -1, "metadata": "hostile"}, SAEFacts(None, None, None)),
         ({"metadata": {"hook_name": ["blocks.9.hook_resid_post"]}}, SAEFacts(None, None, None)),
     ],

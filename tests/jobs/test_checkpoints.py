@@ -216,7 +216,7 @@ def test_lists_offer_what_is_ready(var: Path) -> None:
     offered = dict(catalogue.sae_choices())["Added"]
     assert [value for value, _ in offered] == [ready.source]
     assert f"topk, {hook}, layer {layer}" in offered[0][1]
-    assert catalogue.sae_facts(ready.source) == SAEFacts(24, layer, hook)
+    assert catalogue.sae_facts(ready.source) == SAEFacts(24, layer, hook, ready.card["d_sae"])
     for place, why in ((refused.source, "is refused"), ("checkpoint:99999", "nothing that was added")):
         with pytest.raises(NotUsable, match=why):
             catalogue.sae_facts(place)

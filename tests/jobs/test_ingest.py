@@ -9,12 +9,15 @@ import pytest
 import torch
 from django.db.models import F
 
+from features.columns import packed_from_rows
 from features.evidence import examples_of, experts_of, find_activity, logit_effects, relatives_of
-from features.models import SAE, Activity, Context, Feature, Label, LanguageModel, Run
+from features.models import SAE, Activity, Columns, Context, Feature, Label, LanguageModel, Run
+from features.store.columns import unpack_columns
 from features.store.contexts import unpack_features, unpack_tokens
 from features.store.examples import BANDS, NEAR_MISS, SILENT, unpack_examples
 from features.store.histogram import unpack_histogram
 from features.store.ranked import unpack_ranked
+from jobs.bulk import storable
 from jobs.engine import examples as engine
 from jobs.engine.extraction import ExtractionSettings
 from jobs.engine.model import LoadedModel, load_model
@@ -24,7 +27,7 @@ from jobs.engine.state import State
 from jobs.engine.statistics import FIRST_BIN
 from jobs.ingest import expert_lists, router_record, write
 from jobs.packing import Lists, Tables
-from jobs.registry import register_model, register_sae, storable, training_record, unknown_points
+from jobs.registry import register_model, register_sae, training_record, unknown_points
 from tests import factories
 from tests.jobs.synthetic import PER_BAND, make_tables
 
@@ -67,6 +70,15 @@ def test_activities_hold_what_was_counted(sae: SAE, tables: Tables) -> None:
         filled = np.flatnonzero(counts)
         assert histogram.counts.tolist() == counts[filled[0] : filled[-1] + 1].tolist()
         assert histogram.edges[0] == np.float32(2 ** ((FIRST_BIN + filled[0]) / 4))
+
+
+def test_columns_hold_what_the_rows_hold(sae: SAE, tables: Tables) -> None:
+    run = written(sae, tables)
+    assert bytes(Columns.objects.get(run=run).packed) == packed_from_rows(run)
+    assert unpack_columns(packed_from_rows(run)).ruled.sum() == len(tables.labels) > 0
+    again = written(sae, tables)
+    assert SAE.objects.get().label_epoch == sae.label_epoch + 2  # labels changed twice without a log
+    assert Columns.objects.filter(run=again).exists()
 
 
 def test_examples_hold_every_selected_row(sae: SAE, tables: Tables) -> None:

@@ -19,9 +19,9 @@ from tests.jobs.conftest import MakeJob
 REQUEST = ExtractionRequest("lm", "sae-l6", "texts", tokens=1000)
 
 
-def sent(broker: Redis) -> list[Any]:
-    """Task and arguments of every message in the extract queue, oldest first."""
-    messages = [json.loads(raw) for raw in reversed(broker.lrange("extract", 0, -1))]
+def sent(broker: Redis, queue: str = "extract") -> list[Any]:
+    """Task and arguments of every message in the queue, oldest first."""
+    messages = [json.loads(raw) for raw in reversed(broker.lrange(queue, 0, -1))]
     return [(m["headers"]["task"], json.loads(base64.b64decode(m["body"]))[:2]) for m in messages]
 
 

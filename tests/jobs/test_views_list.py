@@ -107,9 +107,9 @@ def test_the_number_of_queries_does_not_grow(
         make_job(created_at=timezone.now() - timedelta(hours=1))
 
     a_few()
-    with django_assert_num_queries(4):  # session, user, live jobs, ended jobs
+    with django_assert_num_queries(5):  # session, user, live jobs and who is at them, ended jobs
         get(as_owner)
     a_few()
     a_few()
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         get(as_owner)

@@ -103,6 +103,10 @@ def test_the_estimate_follows_the_form(filled: dict[str, str], as_member: Client
     assert "About 3 min for 360,000 tokens" in text
     assert f'href="{run.get_absolute_url()}">run {run.pk}</a>' in text
     assert "<html" not in text
+    assert "of memory" not in text  # no model is chosen
+    sae, model = SAE.objects.get(), SAE.objects.get().model
+    text = as_member.get(URL, {"sae": sae.slug, "model": model.slug}, headers=HTMX).content.decode()
+    assert "On a CPU the worker needs about" in text
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/no/such.txt"])

@@ -30,7 +30,7 @@ class Command(serve.Command):
             super().launch(children, options)
             return
         prepare_site()
-        if not demo.ready_run():
+        if not demo.is_ready():
             start_redis(children)
             start_worker(children)
             children.wait()
@@ -43,6 +43,7 @@ class Command(serve.Command):
             raise CommandError(str(error)) from error
         for line in facts(run):
             self.say(line)
+        demo.draw(run, local_user(), wait=options["no_serve"])
 
 
 def facts(run: Run) -> list[str]:

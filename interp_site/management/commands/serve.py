@@ -1,4 +1,4 @@
-"""Serve this Featurescope on one machine: a Redis, a worker and the web server, until Ctrl-C."""
+"""Serve this Featurescope on one machine: a Redis, two workers and the web server, until Ctrl-C."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import suppress
@@ -10,6 +10,7 @@ from interp_site.local.launch import (
     CannotLaunch,
     listen,
     prepare_site,
+    start_interactive,
     start_redis,
     start_web,
     start_worker,
@@ -20,7 +21,7 @@ from interp_site.local.redis import UnsafeFolder
 
 
 class Command(BaseCommand):
-    help = "Start Redis, a worker and the web server on this machine, and serve until Ctrl-C."
+    help = "Start Redis, two workers and the web server on this machine, and serve until Ctrl-C."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=port, default=8000, help="of the address to serve at (default: 8000)")
@@ -38,9 +39,10 @@ class Command(BaseCommand):
         with listen(options["port"]) as listener:
             self.say("Preparing the database and the static files …")
             prepare_site()
-            self.say("Starting Redis, a worker and the web server …")
+            self.say("Starting Redis, two workers and the web server …")
             start_redis(children)
             start_worker(children)
+            start_interactive(children)
             start_web(children, listener)
             children.wait()
             self.prepare(options)

@@ -73,7 +73,8 @@ class Command(BaseCommand):
 
     def run_here(self, job: Job) -> None:
         """Everything in this process, unless workers join in: then their part is waited for."""
-        from jobs.work.loop import own_name, work
+        from jobs.presence import own_name
+        from jobs.work.loop import work
 
         with Bar() as bar:
             while True:
