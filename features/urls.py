@@ -1,18 +1,70 @@
 """The pages of the features room."""
 
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import path, re_path
 
-from features.views import account, browse, feature, go, model, run, sae
+from features.views import (
+    account,
+    browse,
+    collections,
+    compare,
+    feature,
+    go,
+    maps,
+    model,
+    people,
+    run,
+    sae,
+    search,
+    selection,
+)
 
 urlpatterns = [
     path("", browse.home, name="home"),
     path("go/", go.goto, name="goto"),
+    path("search/", search.search_page, name="search"),
     path("saes/<slug:slug>/", sae.sae_page, name="sae"),
     path("saes/<slug:slug>/plots/<slug:name>.json", sae.plot, name="plot"),
+    path("saes/<slug:slug>/map/data/", maps.map_data, name="map_data"),
+    path("saes/<slug:slug>/map/kinds/", maps.map_kinds, name="map_kinds"),
+    path("saes/<slug:slug>/map/label/", maps.map_label, name="map_label"),
+    path("saes/<slug:slug>/map/matches/", maps.map_matches, name="map_matches"),
+    path("saes/<slug:slug>/map/chosen/", maps.map_chosen, name="map_chosen"),
     path("saes/<slug:slug>/features/", browse.feature_table, name="features"),
     path("saes/<slug:slug>/features/<int:index>/", feature.feature_page, name="feature"),
     path("saes/<slug:slug>/features/<int:index>/contexts/<int:number>/", feature.context, name="context"),
+    path("saes/<slug:slug>/features/<int:index>/people/", people.people, name="people"),
+    path("saes/<slug:slug>/features/<int:index>/label/", people.label, name="label"),
+    path("saes/<slug:slug>/features/<int:index>/label/withdraw/", people.withdraw, name="withdraw"),
+    path("saes/<slug:slug>/features/<int:index>/labels/<int:pk>/show/", people.show_label, name="show_label"),
+    path("saes/<slug:slug>/features/<int:index>/labels/<int:pk>/vote/", people.vote, name="vote"),
+    path("saes/<slug:slug>/features/<int:index>/changes/<uuid:batch>/undo/", people.undo_batch, name="undo_batch"),
+    path("saes/<slug:slug>/features/<int:index>/star/", people.star, name="star"),
+    path("saes/<slug:slug>/features/<int:index>/tag/", people.tag, name="tag"),
+    path("saes/<slug:slug>/features/<int:index>/collect/", people.collect, name="collect"),
+    path("saes/<slug:slug>/features/<int:index>/comments/", people.comment, name="comment"),
+    path(
+        "saes/<slug:slug>/features/<int:index>/comments/<int:pk>/delete/", people.delete_comment, name="comment_delete"
+    ),
+    path("compare/", compare.compare, name="compare"),
+    path("compare/runs/", compare.compare_runs, name="compare_runs"),
+    path("compare/runs/densities.json", compare.compare_plot, name="compare_plot"),
+    path("compare/saes/", compare.compare_saes, name="compare_saes"),
+    path("selection/", selection.selection, name="selection"),
+    path("undo/", people.undo_view, name="undo"),
+    path("tags/", people.tag_options, name="tag_options"),
+    path("collections/", collections.collections, name="collections"),
+    path("collections/-/options/", collections.options, name="collection_options"),
+    path("collections/<slug:slug>/", collections.collection, name="collection"),
+    path("collections/<slug:slug>/edit/", collections.edit, name="collection_edit"),
+    path("collections/<slug:slug>/delete/", collections.delete, name="collection_delete"),
+    path("collections/<slug:slug>/add/", collections.add, name="collection_add"),
+    path("collections/<slug:slug>/items/<int:pk>/", collections.item, name="collection_item"),
+    re_path(
+        r"^collections/(?P<slug>[-a-zA-Z0-9_]+)/export\.(?P<kind>csv|json)$",
+        collections.export,
+        name="collection_export",
+    ),
     path("models/", model.model_list, name="models"),
     path("models/<slug:slug>/", model.model_page, name="model"),
     path("runs/<int:pk>/", run.run_page, name="run"),
