@@ -30,7 +30,7 @@ MOST_PHRASES, MOST_PROSE = 500, 1000
 FUSED = 60
 EACH_RUN = 20
 """Contexts of each run that are read at least, however many runs there are."""
-MOST_CONTEXTS = 400
+MOST_CONTEXTS = 300
 NOT_AT_ALL = 3
 
 Key = tuple[int, int]

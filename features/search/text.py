@@ -16,7 +16,7 @@ from features.search.query import Query
 from features.store.contexts import unpack_features
 from features.store.words import Words
 
-MOST_CONTEXTS = 600
+MOST_CONTEXTS = 300
 """Contexts that are read for one search."""
 MOST_PHRASES, MOST_LABELLED = 1000, 5000
 """Distinct texts of labels that are looked at, and features that are taken from them."""
