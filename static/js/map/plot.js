@@ -67,12 +67,14 @@ export class Plot {
     this.placeNames();
   }
 
-  // A name that would lie on that of a larger cluster is left out.
+  // A name that would lie on that of a larger cluster is left out; one at the edge is moved inside.
   placeNames() {
     const placed = [];
     for (const { cluster, span, width, height } of this.names) {
-      const [left, top] = this.view.toScreen(cluster.x, cluster.y);
-      const free = placed.every(([x, y, w, h]) => Math.abs(x - left) > (w + width) / 2 || Math.abs(y - top) > (h + height) / 2);
+      const [x, top] = this.view.toScreen(cluster.x, cluster.y);
+      const inside = Math.max(width / 2, Math.min(this.view.width - width / 2, x));
+      const left = Math.abs(inside - x) < width / 2 ? inside : x;
+      const free = placed.every(([l, y, w, h]) => Math.abs(l - left) > (w + width) / 2 || Math.abs(y - top) > (h + height) / 2);
       span.style.visibility = free ? "visible" : "hidden";
       if (!free) continue;
       placed.push([left, top, width, height]);
