@@ -76,9 +76,7 @@ def find_pair(a: Name, b: Name) -> tuple[Feature, Feature]:
 def sides(a: Feature, b: Feature) -> tuple[Side, Side]:
     """Both features with what they did: three queries."""
     runs = newest_runs({a.sae_id, b.sae_id})
-    keys = [a.pk, b.pk]
-    rows = Activity.objects.filter(feature__in=keys, run__in=[run.pk for run in runs.values()])
-    activities = {row.feature_id: row for row in rows}
+    activities = {row.feature_id: row for row in Activity.objects.of_features([a, b], runs)}
     pairs = [(runs.get(f.sae_id), activities.get(f.pk)) for f in (a, b)]
     histograms = [unpack_histogram(bytes(activity.histogram if activity else b"")) for _, activity in pairs]
     charts = [activation_chart(histogram) for histogram in aligned(*histograms)]
@@ -106,7 +104,7 @@ def _contexts(pairs: Sequence[tuple[Run | None, Activity | None]]) -> dict[tuple
     ]
     if not named:
         return {}
-    rows = Context.objects.filter(reduce(or_, named)).defer("text", "features")
+    rows = Context.objects.filter(reduce(or_, named)).defer("features")
     return {(row.run_id, row.number): row for row in rows}
 
 

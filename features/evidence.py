@@ -217,6 +217,6 @@ def find_example(run: Run, activity: Activity, number: int) -> ShownExample:
 def with_contexts(run: Run, lists: Sequence[Sequence[Example]]) -> list[list[ShownExample]]:
     """Examples of one or more features, each with its context: one query for all."""
     numbers = {example.context for examples in lists for example in examples}
-    rows = Context.objects.filter(run=run, number__in=numbers).defer("text", "features")
+    rows = Context.objects.filter(run=run, number__in=numbers).defer("features")
     contexts = {context.number: context for context in rows}
     return [[ShownExample(example, contexts[example.context]) for example in examples] for examples in lists]

@@ -88,7 +88,7 @@ def rows(run: Run, activities: Sequence[Activity]) -> list[Row]:
 def lines(features: Sequence[Feature]) -> list[Row]:
     """Features of any SAEs, in their order, each with what it did in its SAE's newest run: four queries at most."""
     runs = _runs_of({feature.sae_id for feature in features})
-    found = Activity.objects.filter(feature__in=[f.pk for f in features], run__in=[r.pk for r in runs.values()])
+    found = Activity.objects.of_features(features, runs)
     activities = {activity.feature_id: activity for activity in found.for_table()}
     made = iter(_rows([(runs[a.feature.sae_id], activities[f.pk]) for f in features if (a := activities.get(f.pk))]))
     bare = _with_labels([feature for feature in features if feature.pk not in activities])

@@ -3,13 +3,17 @@
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.models import LanguageModel, Vocabulary
 from features.store.contexts import unpack_ids
+
+Bytes = bytes | memoryview
+"""As databases give them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,28 @@ class Tokens:
             pieces[-1] += decoder.decode(b"", final=True)
         return pieces
 
+    def decode(self, rows: Sequence[NDArray[np.integer]]) -> list[str]:
+        """The text of each row of token ids: what ``running`` gives, joined, with U+FFFD for U+0000. Rows that are
+        decoded together take a tenth of the time.
+        """
+        if self.joiner:
+            return ["".join(self.running(ids)).replace("\0", "\ufffd") for ids in rows]
+        ids = np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
+        starts, sizes = self._places
+        ids[(ids < 0) | (ids >= len(self.ends))] = len(self.ends)
+        lengths = sizes[ids]
+        stops = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(stops[-1]) + np.repeat(starts[ids] - stops[:-1], lengths)
+        whole = np.frombuffer(self.raw, np.uint8)[within].tobytes()
+        cuts = stops[np.cumsum([0, *(len(row) for row in rows)])].tolist()
+        return [whole[a:b].decode("utf-8", "replace").replace("\0", "\ufffd") for a, b in pairwise(cuts)]
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each token begins in ``raw`` and how long it is, and one more, of no bytes."""
+        edges = np.concatenate([[0], self.ends.astype(np.int64)])
+        return edges, np.append(np.diff(edges), 0)
+
 
 def tokens_of(model: LanguageModel) -> Tokens:
     """The tokens of ``model``, read once a process: a model's digest never changes, while a key may come again."""
@@ -71,5 +97,10 @@ def tokens_of(model: LanguageModel) -> Tokens:
 @lru_cache(maxsize=8)
 def _tokens(model_id: int, tokenizer_digest: str) -> Tokens:
     row = Vocabulary.objects.get(model_id=model_id)
-    special = frozenset(int(i) for i in unpack_ids(bytes(row.special_ids)))
-    return Tokens(bytes(row.raw), unpack_ids(bytes(row.ends)), special, row.joiner)
+    return tokens_from(row.raw, row.ends, row.special_ids, row.joiner)
+
+
+def tokens_from(raw: Bytes, ends: Bytes, special_ids: Bytes, joiner: str) -> Tokens:
+    """Of the columns of a Vocabulary row."""
+    special = frozenset(int(i) for i in unpack_ids(bytes(special_ids)))
+    return Tokens(bytes(raw), unpack_ids(bytes(ends)), special, joiner)

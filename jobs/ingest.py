@@ -101,7 +101,6 @@ def compute(findings: Findings, progress: Progress) -> Tables:
         partners=Lists(ids[:, None], overlaps[:, None]),
         labels=list(rule_labels(findings, selection, weights.logits.ids[:, 0], progress)),
         contexts=findings.contexts,
-        decode=findings.model.tokenizer.decode,
         experts=expert_lists(findings.state),
     )
 

@@ -1,6 +1,6 @@
 """From plain arrays to the rows of the tables that a run fills, packed one by one as they are written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,7 @@ ACTIVITY = (
     "examples", "partners", "experts",
 )  # fmt: skip
 LABEL = ("id", "feature", "run", "source", "text", "rule", "precision", "n_held_out", "created_at")
-CONTEXT = ("run", "number", "document_id", "document_source", "offset", "token_ids", "text", "features")
+CONTEXT = ("run", "number", "document_id", "document_source", "offset", "token_ids", "features")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Tables:
-    """All that a run leaves beside its own row. ``contexts`` are found by number; ``decode`` makes text of tokens."""
+    """All that a run leaves beside its own row. ``contexts`` are found by number."""
 
     weights: Weights
     statistics: Statistics
@@ -79,7 +79,6 @@ class Tables:
     partners: Lists
     labels: Sequence[tuple[int, RuleLabel]]
     contexts: Sequence[Context]
-    decode: Callable[[list[int]], str]
     experts: Lists | None = None  # of a mixture of experts: those chosen, by share and by lift
 
 
@@ -164,7 +163,6 @@ def context_rows(run_id: int, tables: Tables) -> Iterator[Row]:
             shown.source,
             shown.offset,
             pack_tokens(shown.token_ids),
-            tables.decode(shown.token_ids.tolist()),
             pack_features(feature[start:stop]),
         )
 

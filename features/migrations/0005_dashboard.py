@@ -93,9 +93,10 @@ class Migration(migrations.Migration):
             name='Phrase',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.CharField(max_length=500, unique=True)),
-                ('vector', models.BinaryField(db_default=b'', default=b'')),
+                ('text', models.CharField(max_length=500)),
+                ('code', models.BinaryField(db_default=b'', default=b'')),
             ],
+            options={'constraints': [models.UniqueConstraint(fields=('text',), name='one_row_per_phrase')]},
         ),
         migrations.CreateModel(
             name='Star',

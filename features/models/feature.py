@@ -24,8 +24,9 @@ class Feature(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["sae", "index"], name="one_row_per_feature")]
-        # From a label to its features without reading them: a search looks at thousands.
-        indexes = [models.Index("label", "sae", "index", name="feature_by_label")]
+        indexes = [
+            models.Index(fields=["label"], name="feature_by_label", condition=models.Q(label__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.sae_id}/{self.index}"

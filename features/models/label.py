@@ -23,7 +23,9 @@ class Label(models.Model):
     text = models.CharField(max_length=500)
     explanation = models.TextField(blank=True, db_default="")
     source = models.CharField(max_length=10, choices=Source)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     author_name = models.CharField(max_length=200, blank=True, db_default="", help_text="of somebody at another site")
     run = models.ForeignKey("Run", null=True, on_delete=models.CASCADE, related_name="labels")
     rule = models.CharField(max_length=20, blank=True)
@@ -36,7 +38,10 @@ class Label(models.Model):
     withdrawn_at = models.DateTimeField(null=True, help_text="when an import found it replaced where it came from")
 
     class Meta:
-        indexes = [models.Index("text", "id", name="label_by_text")]  # with the key: a search reads no more of a label
+        indexes = [
+            models.Index("text", name="label_by_text"),
+            models.Index(fields=["author"], name="label_by_author", condition=models.Q(author__isnull=False)),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="a_rule_says_which_and_how_precise",

@@ -8,13 +8,18 @@ from features.models.run import Run
 class Phrase(models.Model):
     """The text of a label, once, however many features bear it.
 
-    ``words`` are its words as the database's full-text index gets them (features.search.words). ``vector`` packs the
-    embedding of ``text``, int8; it is empty for a text that has none.
+    ``words`` are its words as the database's full-text index gets them (features.search.words). ``code`` has the
+    signs of its embedding (features.search.embedding), which is made anew when it is compared; it is empty for a text
+    that has none, and where the database keeps signs itself (features.search.database).
     """
 
-    text = models.CharField(max_length=500, unique=True)
+    text = models.CharField(max_length=500)
     words = models.TextField(db_default="")
-    vector = models.BinaryField(default=b"", db_default=b"")
+    code = models.BinaryField(default=b"", db_default=b"")
+
+    class Meta:
+        # Not unique=True, which on PostgreSQL makes a second index for LIKE.
+        constraints = [models.UniqueConstraint(fields=["text"], name="one_row_per_phrase")]
 
     def __str__(self) -> str:
         return self.text

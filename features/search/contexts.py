@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from features.search.query import Query
 from features.search.words import LONGEST, split
+from features.store.contexts import unpack_tokens
 from features.store.words import Words, pack_words
+from features.vocabulary import Tokens, tokens_from
 
 PART = 16_384
 """Contexts that are indexed at once, and looked up at once: neither grows with a run."""
+AT_ONCE = 512
+"""Contexts that are decoded at once."""
 MOST_FORMS = 64
 """Words that an unfinished one stands for, in a part: the commonest."""
 
@@ -31,7 +35,8 @@ class Found:
 def index_run(run_id: int, revision: int = 0, connection: Any = default) -> None:
     """Index the contexts of a run as they are now; what was there of it goes. Needs a transaction.
 
-    Until this is done for a run and its revision, its contexts are found by reading them one by one.
+    Until this is done for a run and its revision, its contexts are found by reading them one by one. A run whose model
+    has no vocabulary has no words.
     """
     columns = "(run_id, revision, part, first, last, packed) VALUES (%s, %s, %s, %s, %s, %s)"
     with connection.cursor() as cursor:
@@ -44,16 +49,30 @@ def index_run(run_id: int, revision: int = 0, connection: Any = default) -> None
 
 def _parts(run_id: int, connection: Any) -> Iterator[list[tuple[int, str]]]:
     """(number, text) of all contexts, PART at a time, ascending."""
-    select = "SELECT number, text FROM features_context WHERE run_id = %s AND number > %s ORDER BY number LIMIT %s"
-    last = -1
-    while True:
+    select = "SELECT number, token_ids FROM features_context WHERE run_id = %s AND number > %s ORDER BY number LIMIT %s"
+    last, tokens = -1, _tokens(run_id, connection)
+    while tokens:
         with connection.cursor() as cursor:
             cursor.execute(select, [run_id, last, PART])
             rows = cursor.fetchall()
         if not rows:
             return
-        yield rows
+        yield [pair for at in range(0, len(rows), AT_ONCE) for pair in _decoded(rows[at : at + AT_ONCE], tokens)]
         last = rows[-1][0]
+
+
+def _tokens(run_id: int, connection: Any) -> Tokens | None:
+    select = """SELECT v.raw, v.ends, v.special_ids, v.joiner FROM features_vocabulary v
+        JOIN features_sae s ON s.model_id = v.model_id JOIN features_run r ON r.sae_id = s.id WHERE r.id = %s"""
+    with connection.cursor() as cursor:
+        cursor.execute(select, [run_id])
+        row = cursor.fetchone()
+    return tokens_from(*row) if row else None
+
+
+def _decoded(rows: Sequence[tuple[int, bytes]], tokens: Tokens) -> Iterator[tuple[int, str]]:
+    texts = tokens.decode([unpack_tokens(bytes(packed)) for _, packed in rows])
+    return zip((number for number, _ in rows), texts, strict=True)
 
 
 def _numbers_by_word(contexts: Sequence[tuple[int, str]]) -> Mapping[str, NDArray[np.int64]]:

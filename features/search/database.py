@@ -2,17 +2,13 @@
 
 SQLite: FTS5 tables that hold no text of their own, kept in step by triggers. PostgreSQL: GIN indexes over expressions,
 which are in step by themselves; trigrams are arrays that our own function makes, as pg_trgm is not on every server, and
-codes for pgvector stand in a table of their own where that extension is.
+phrases have a column of signs for pgvector where that extension is.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
 from django.db import DatabaseError, connections, transaction
-
-from features.search.embedding import WIDTH, sign_codes
 
 # Phrase.words are cut into words already, alike for every database: a token is what stands between two spaces.
 _AS_CUT = "unicode61 remove_diacritics 0 categories ''L* M* N* P* S* C*''"
@@ -36,24 +32,16 @@ CREATE INDEX IF NOT EXISTS features_phrase_grams ON features_phrase
     USING gin (features_grams(words)) WITH (fastupdate = off);
 CREATE INDEX IF NOT EXISTS features_label_prose ON features_label
     USING gin (features_prose(explanation)) WITH (fastupdate = off) WHERE explanation <> '';
-"""  # noqa: S608 - names of our own
-CODES = """
-CREATE TABLE IF NOT EXISTS features_phrase_code (phrase_id bigint PRIMARY KEY, code bit(256) NOT NULL);
-CREATE OR REPLACE FUNCTION features_phrase_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    DELETE FROM features_phrase_code WHERE TG_OP = 'TRUNCATE' OR phrase_id = OLD.id;
-    RETURN NULL;
+-- Rows come in the order of their keys, so pages of these indexes need no room for more.
+DO $$ DECLARE key regclass; BEGIN
+    FOR key IN SELECT indexrelid FROM pg_index WHERE indisunique AND indrelid IN
+        ('features_activity'::regclass, 'features_context'::regclass, 'features_feature'::regclass)
+    LOOP EXECUTE format('ALTER INDEX %s SET (fillfactor = 100)', key); END LOOP;
 END $$;
-CREATE OR REPLACE TRIGGER features_phrase_gone AFTER DELETE ON features_phrase
-    FOR EACH ROW EXECUTE FUNCTION features_phrase_gone();
-CREATE OR REPLACE TRIGGER features_phrase_emptied AFTER TRUNCATE ON features_phrase
-    FOR EACH STATEMENT EXECUTE FUNCTION features_phrase_gone();
-"""
+"""  # noqa: S608 - names of our own
+SIGNS = "ALTER TABLE features_phrase ADD COLUMN IF NOT EXISTS signs bit(256)"
 BATCH = 20_000
 POSTGRESQL_GONE = """
-DROP TRIGGER IF EXISTS features_phrase_gone ON features_phrase;
-DROP TRIGGER IF EXISTS features_phrase_emptied ON features_phrase;
-DROP FUNCTION IF EXISTS features_phrase_gone();
-DROP TABLE IF EXISTS features_phrase_code;
 DROP INDEX IF EXISTS features_phrase_words, features_phrase_grams, features_label_prose;
 DROP FUNCTION IF EXISTS features_grams(text);
 DROP FUNCTION IF EXISTS features_prose(text);
@@ -62,13 +50,13 @@ DROP FUNCTION IF EXISTS features_prose(text);
 
 def make(connection: Any) -> None:
     """Make what is not there yet. Django drops triggers where it writes a table of SQLite anew: they come back here."""
-    has_codes.cache_clear()
+    has_signs.cache_clear()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # No index is made on a table while checks of what this transaction wrote are outstanding.
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
             cursor.execute(POSTGRESQL)
-            _make_codes(connection)
+            make_signs(connection)
             return
         there = set(connection.introspection.table_names(cursor))
         for name, options in _FTS.items():
@@ -79,8 +67,10 @@ def make(connection: Any) -> None:
                 cursor.execute(trigger)
 
 
-def _make_codes(connection: Any) -> None:
-    """The table of codes, where pgvector is installed and may be used; without it every process keeps them itself."""
+def make_signs(connection: Any) -> None:
+    """The column of signs, where pgvector is installed and may be used; without it every process keeps them itself."""
+    if connection.vendor != "postgresql":
+        return
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
         if not cursor.fetchone():
@@ -91,49 +81,44 @@ def _make_codes(connection: Any) -> None:
                 cursor.execute("SELECT '1'::bit(1) <~> '0'::bit(1)")
         except DatabaseError:  # no right to, or a version that has no distance between bits
             return
-        cursor.execute(CODES)
-        keep_codes(connection)
+        cursor.execute(SIGNS)
+        _move_codes(cursor)
+    has_signs.cache_clear()
 
 
-def keep_codes(connection: Any) -> None:
-    """The codes of phrases that have none yet, BATCH at a time."""
-    select = """SELECT p.id, p.vector FROM features_phrase p WHERE p.id > %s AND p.vector <> ''
-        AND NOT EXISTS (SELECT 1 FROM features_phrase_code c WHERE c.phrase_id = p.id) ORDER BY p.id LIMIT %s"""
-    last = 0
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(select, [last, BATCH])
-            rows = cursor.fetchall()
-            if not rows:
-                return
-            add_codes(cursor, rows)
-            last = rows[-1][0]
+def _move_codes(cursor: Any) -> None:
+    """What phrases have as bytes becomes signs, BATCH at a time."""
+    update = """UPDATE features_phrase p SET signs = given.signs, code = ''
+        FROM unnest(%s::bigint[], %s::bit(256)[]) given(id, signs) WHERE p.id = given.id"""
+    while True:
+        cursor.execute("SELECT id, code FROM features_phrase WHERE code <> '' LIMIT %s", [BATCH])
+        rows = cursor.fetchall()
+        if not rows:
+            return
+        cursor.execute(update, [[key for key, _ in rows], [bits(bytes(code)) for _, code in rows]])
 
 
-def add_codes(cursor: Any, rows: Sequence[tuple[int, bytes]]) -> None:
-    """The codes of phrases, of which key and vector are given: one query."""
-    whole = [(key, bytes(vector)) for key, vector in rows if vector]
-    vectors = np.frombuffer(b"".join(vector for _, vector in whole), np.int8).reshape(-1, WIDTH)
-    codes = ["x" + code.tobytes().hex() for code in sign_codes(vectors)]
-    insert = (
-        "INSERT INTO features_phrase_code SELECT * FROM unnest(%s::bigint[], %s::bit(256)[]) ON CONFLICT DO NOTHING"
-    )
-    cursor.execute(insert, [[key for key, _ in whole], codes])
+def bits(code: bytes) -> str | None:
+    """As PostgreSQL reads them; None for none."""
+    return f"x{code.hex()}" if code else None
 
 
 @cache
-def has_codes(alias: str) -> bool:
-    """Whether a database holds codes that pgvector compares. Each process asks it once."""
+def has_signs(alias: str) -> bool:
+    """Whether a database keeps signs that pgvector compares. Each process asks it once."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         return False
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('features_phrase_code')")
-        return cursor.fetchone()[0] is not None
+        cursor.execute(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('features_phrase') AND attname = 'signs' "
+            "AND NOT attisdropped"
+        )
+        return cursor.fetchone() is not None
 
 
 def drop(connection: Any) -> None:
-    has_codes.cache_clear()
+    has_signs.cache_clear()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(POSTGRESQL_GONE)

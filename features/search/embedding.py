@@ -27,9 +27,9 @@ def embed(texts: Sequence[str]) -> NDArray[np.int8]:
     return whole
 
 
-def pack_vector(vector: NDArray[np.int8]) -> bytes:
-    """b"" for zeros."""
-    return bytes(vector.tobytes()) if vector.any() else b""
+def pack_codes(vectors: NDArray[np.int8]) -> list[bytes]:
+    """``sign_codes`` of each; b"" for zeros."""
+    return [code.tobytes() if one.any() else b"" for code, one in zip(sign_codes(vectors), vectors, strict=True)]
 
 
 def sign_codes(vectors: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -38,9 +38,9 @@ def sign_codes(vectors: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def cosines(vector: NDArray[np.int8], others: NDArray[np.int8]) -> NDArray[np.float32]:
-    """float32 [n] of ``others`` [n, WIDTH], which are not zero."""
+    """float32 [n] of ``others`` [n, WIDTH], 0 for zeros."""
     one, many = vector.astype(np.float32), others.astype(np.float32)
-    found: NDArray[np.float32] = many @ one / (np.linalg.norm(many, axis=1) * np.linalg.norm(one))
+    found: NDArray[np.float32] = many @ one / np.maximum(np.linalg.norm(many, axis=1) * np.linalg.norm(one), 1)
     return found
 
 

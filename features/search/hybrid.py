@@ -83,8 +83,8 @@ def search(query: Query, scope: Scope, mode: str = "all") -> Results:
         wanted += _label_arms(query, scope.saes)
     if near:
         wanted.append(_labels(arms.MEANING, arms.phrases_of([n.text for n in near]), scope.saes))
-    runs = scope.runs if mode in {"all", TEXT} else []
-    rows = arms.fetch([*wanted, *context_arms(query, runs)])
+    runs = scope.runs if mode in {"all", TEXT} else {}
+    rows = arms.fetch([*wanted, *context_arms(query, list(runs))])
     most = max(MOST_CONTEXTS, EACH_RUN * len(runs))
     mentions, capped = mentions_in(query, rows, runs, most) if query else ([], False)
     return _fused(

@@ -35,7 +35,11 @@ def lines(hits: Sequence[Hit], scope: Scope) -> list[Line]:
     found = (
         Feature.objects.filter(reduce(or_, (Q(sae=sae, index__in=indexes) for sae, indexes in by_sae.items())))
         .select_related("label__author")
-        .annotate(now=FilteredRelation("activities", condition=Q(activities__run__in=scope.runs)))
+        .annotate(
+            now=FilteredRelation(
+                "activities", condition=Q(activities__run__in=list(scope.runs), activities__index=F("index"))
+            )
+        )
         .annotate(density=F("now__density"), maximum=F("now__max_activation"), histogram=F("now__histogram"))
         .defer("logits", "neighbours")
     )

@@ -1,8 +1,9 @@
 """Phrases near in meaning: found by the signs of their vectors' numbers, ranked by their cosines.
 
 Of 600,000 phrases the 1,000 whose 256 signs differ least from the query's hold the ten nearest by cosine, in all that
-was measured, and 99.8 % of the nearest fifty. Signs stand in a pgvector table where PostgreSQL has that extension; else
-each process keeps them in memory, 40 bytes a phrase, and adds to them what is new whenever it searches.
+was measured, and 99.8 % of the nearest fifty. Signs stand in a column for pgvector where PostgreSQL has that extension;
+else each process keeps them in memory, 40 bytes a phrase, and adds to them what is new whenever it searches. Vectors
+are made of the texts anew, which takes about 15 microseconds each and no room.
 """
 
 import json
@@ -25,10 +26,8 @@ LEAST_COSINE = 0.25
 BATCH = 20_000
 RECHECK_SECONDS = 600
 
-# Phrases one by one by their key: it would read them all rather than look up some thousands.
-_NEAR = """
-    SELECT p.* FROM (SELECT phrase_id FROM features_phrase_code ORDER BY code <~> %s::bit(256) LIMIT %s) near
-    CROSS JOIN LATERAL (SELECT id, text, vector FROM features_phrase WHERE id = phrase_id OFFSET 0) p"""
+_NEAR = """SELECT id, text, code FROM features_phrase WHERE signs IS NOT NULL
+    ORDER BY signs <~> %s::bit(256) LIMIT %s"""
 
 _Rows = list[tuple[int, str, bytes]]
 
@@ -42,22 +41,20 @@ class Near:
 def nearest(text: str, n: int, candidates: int = CANDIDATES) -> list[Near]:
     """At most ``n`` phrases of a cosine of LEAST_COSINE or more, nearest first, out of so many ``candidates``.
 
-    One query; the first of a process in which signs are kept in memory reads all vectors.
+    One query; the first of a process in which signs are kept in memory reads those of all phrases.
     """
     (vector,) = embed([text])
     if not vector.any():
         return []
     code = sign_codes(vector[None])
-    rows = [row for row in _rows(code, candidates) if len(row[2]) == WIDTH]
-    if not rows:
-        return []
-    found = cosines(vector, np.frombuffer(b"".join(bytes(row[2]) for row in rows), np.int8).reshape(-1, WIDTH))
+    texts = [text for _, text, _ in _rows(code, candidates)]
+    found = cosines(vector, embed(texts))
     order = [i for i in np.argsort(-found, kind="stable").tolist() if found[i] >= LEAST_COSINE]
-    return [Near(rows[i][1], float(found[i])) for i in order[:n]]
+    return [Near(texts[i], float(found[i])) for i in order[:n]]
 
 
 def _rows(code: NDArray[np.uint8], candidates: int) -> _Rows:
-    if not database.has_codes(connection.alias):
+    if not database.has_signs(connection.alias):
         return _kept.nearest(code.view(np.uint64)[0], candidates)
     with connection.cursor() as cursor:
         cursor.execute(_NEAR, ["x" + code.tobytes().hex(), candidates])
@@ -96,14 +93,14 @@ class Codes:
         """These phrases, the last that is kept, and all newer ones."""
         some = "id = ANY(%s)" if connection.vendor == "postgresql" else "id IN (SELECT value FROM json_each(%s))"
         given = list(ids) if connection.vendor == "postgresql" else json.dumps(ids)
-        select = "SELECT id, text, vector FROM features_phrase WHERE"
+        select = "SELECT id, text, code FROM features_phrase WHERE"
         with connection.cursor() as cursor:
             cursor.execute(f"{select} {some} UNION {select} id >= %s ORDER BY 1", [given, self.last[0]])
-            return [(key, text, bytes(vector)) for key, text, vector in cursor.fetchall()]
+            return [(key, text, bytes(code)) for key, text, code in cursor.fetchall()]
 
     def _is_of_another_database(self, rows: _Rows) -> bool:
         """Whether the last phrase that is kept is gone or another: its database was put back to an earlier state."""
-        return bool(len(self.ids)) and not any((key, vector) == self.last for key, _, vector in rows)
+        return bool(len(self.ids)) and not any((key, code) == self.last for key, _, code in rows)
 
     def _is_to_check(self) -> bool:
         """Now and then whether all are there: a transaction that took its keys early may have ended late."""
@@ -129,9 +126,9 @@ class Codes:
     def _next(self) -> _Rows:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT id, '', vector FROM features_phrase WHERE id > %s ORDER BY id LIMIT %s", [self.last[0], BATCH]
+                "SELECT id, '', code FROM features_phrase WHERE id > %s ORDER BY id LIMIT %s", [self.last[0], BATCH]
             )
-            return [(key, text, bytes(vector)) for key, text, vector in cursor.fetchall()]
+            return [(key, text, bytes(code)) for key, text, code in cursor.fetchall()]
 
     def _add(self, rows: _Rows) -> None:
         if rows:
@@ -141,10 +138,10 @@ class Codes:
 
 
 def _coded(rows: Iterable[tuple[int, Any, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Keys and codes of phrases. One that has no vector gets the code of zeros: it has no cosine and is never shown."""
+    """Keys and codes of phrases. One that has none gets that of zeros: its cosine is 0, and it is never shown."""
     listed = list(rows)
-    vectors = np.frombuffer(b"".join(vector or bytes(WIDTH) for _, _, vector in listed), np.int8).reshape(-1, WIDTH)
-    return np.array([key for key, _, _ in listed], np.int64), sign_codes(vectors).view(np.uint64)
+    codes = np.frombuffer(b"".join(code or bytes(WIDTH // 8) for _, _, code in listed), np.uint64).reshape(-1, 4)
+    return np.array([key for key, _, _ in listed], np.int64), codes
 
 
 _kept = Codes()

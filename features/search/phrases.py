@@ -1,7 +1,7 @@
 """Phrases: what search reads of labels. Whoever writes labels remembers their texts, in the same transaction."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -18,14 +18,16 @@ _KNOWN = {
     "postgresql": "SELECT text FROM features_phrase WHERE text = ANY(%s)",
 }
 _INSERT = {
-    "sqlite": "INSERT INTO features_phrase (text, words, vector) VALUES (%s, %s, %s) ON CONFLICT (text) DO NOTHING",
-    "postgresql": "INSERT INTO features_phrase (text, words, vector) "
-    "SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[]) ON CONFLICT (text) DO NOTHING RETURNING id, vector",
+    "sqlite": "INSERT INTO features_phrase (text, words, code) VALUES (%s, %s, %s) ON CONFLICT (text) DO NOTHING",
+    "postgresql": "INSERT INTO features_phrase (text, words, code) "
+    "SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[]) ON CONFLICT (text) DO NOTHING",
+    "signs": "INSERT INTO features_phrase (text, words, signs) "
+    "SELECT * FROM unnest(%s::text[], %s::text[], %s::bit(256)[]) ON CONFLICT (text) DO NOTHING",
 }
 
 
 def remember(texts: Iterable[str], connection: Any = default) -> None:
-    """Make the phrases of ``texts``, as labels hold them, that are not there yet, with their vectors.
+    """Make the phrases of ``texts``, as labels hold them, that are not there yet, with the signs of their vectors.
 
     Two queries for each BATCH of texts, inside the caller's transaction.
     """
@@ -45,14 +47,11 @@ def _known(texts: list[str], connection: Any) -> set[str]:
 
 
 def _insert(texts: list[str], connection: Any) -> None:
-    rows: Iterator[tuple[str, str, bytes]] = (
-        (text, indexed(text), embedding.pack_vector(vector))
-        for text, vector in zip(texts, embedding.embed(texts), strict=True)
-    )
+    words, codes = [indexed(text) for text in texts], embedding.pack_codes(embedding.embed(texts))
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_INSERT["postgresql"], [list(column) for column in zip(*rows, strict=True)])
-            if database.has_codes(connection.alias):
-                database.add_codes(cursor, cursor.fetchall())
+        if connection.vendor != "postgresql":
+            cursor.executemany(_INSERT["sqlite"], list(zip(texts, words, codes, strict=True)))
+        elif database.has_signs(connection.alias):
+            cursor.execute(_INSERT["signs"], [texts, words, [database.bits(code) for code in codes]])
         else:
-            cursor.executemany(_INSERT["sqlite"], list(rows))
+            cursor.execute(_INSERT["postgresql"], [texts, words, codes])

@@ -32,8 +32,9 @@ class Scope:
         return None if self.model is None and self.sae is None else [place.sae.pk for place in self.chosen]
 
     @property
-    def runs(self) -> list[int]:
-        return [place.run for place in self.chosen if place.run is not None]
+    def runs(self) -> dict[int, LanguageModel]:
+        """Keys of the chosen SAEs' newest runs, with the models that were read."""
+        return {place.run: place.sae.model for place in self.chosen if place.run is not None}
 
     @property
     def models(self) -> list[LanguageModel]:

@@ -1,20 +1,22 @@
 """Features of a run by text: what the filter of its table finds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from django.db import connection
 from numpy.typing import NDArray
 
-from features.models import Context, Run
+from features.models import Context, LanguageModel, Run
 from features.search import arms
 from features.search.arms import Arm, Row
 from features.search.contexts import Found, Lists
 from features.search.query import Query
-from features.store.contexts import unpack_features
+from features.store.contexts import unpack_features, unpack_tokens
 from features.store.words import Words
+from features.vocabulary import Tokens, tokens_of
 
 MOST_CONTEXTS = 300
 """Contexts that are read for one search."""
@@ -32,13 +34,24 @@ class Matches:
     capped: bool
 
 
+Models = Mapping[int, LanguageModel]
+"""Of runs, by their keys."""
+_ContextRow = tuple[int, bytes, bytes]
+"""Run, tokens, features."""
+
+
 @dataclass(frozen=True)
 class Mention:
     """A context with the text that was asked for, and the indexes of the features that cite it."""
 
     run: int
-    text: str
+    tokens: Tokens
+    token_ids: bytes
     features: NDArray[np.int64]
+
+    @cached_property
+    def text(self) -> str:
+        return self.tokens.decode([unpack_tokens(self.token_ids)])[0]
 
 
 def indexes_matching(run: Run, q: str) -> Matches:
@@ -51,7 +64,7 @@ def indexes_matching(run: Run, q: str) -> Matches:
     if not query:
         return Matches(np.empty(0, np.int64), capped=False)
     rows = arms.fetch([*_label_arms(query, run.sae_id), *context_arms(query, [run.pk])])
-    mentions, capped = mentions_in(query, rows, [run.pk], MOST_CONTEXTS)
+    mentions, capped = mentions_in(query, rows, {run.pk: run.sae.model}, MOST_CONTEXTS)
     found = np.zeros(run.sae.d_sae, bool)
     found[_matching(query, rows)] = True
     for mention in mentions:
@@ -94,7 +107,7 @@ def context_arms(query: Query, runs: Sequence[int]) -> list[Arm]:
     return [arms.lists(query, runs)] if query.words and runs else []
 
 
-def mentions_in(query: Query, rows: Iterable[Row], runs: Sequence[int], limit: int) -> tuple[list[Mention], bool]:
+def mentions_in(query: Query, rows: Iterable[Row], runs: Models, limit: int) -> tuple[list[Mention], bool]:
     """At most ``limit`` contexts of ``runs`` that match, and whether there may be more; ``rows`` of ``context_arms``.
 
     One query, and one more if some of the runs are not indexed.
@@ -105,12 +118,27 @@ def mentions_in(query: Query, rows: Iterable[Row], runs: Sequence[int], limit: i
     found = _candidates(query, rows, each)
     numbers = {run: of.numbers[:each] for run, of in found.items()}
     capped = any(of.capped or len(of.numbers) > each for of in found.values())
-    mentions = [m for m in _read(numbers) if not query.needs_text or query.matches(m.text)]
+    read = _read(numbers)
+    mentions = _mentions(read, runs, query if query.needs_text else None)
     if plain := [run for run in runs if run not in found]:
-        read = list(_scan(plain, limit))
-        mentions += [mention for mention in read if query.matches(mention.text)]
+        read = _scan(plain, limit)
+        mentions += _mentions(read, runs, query)
         capped = capped or len(read) == limit
     return mentions, capped
+
+
+def _mentions(rows: Sequence[_ContextRow], runs: Models, query: Query | None) -> list[Mention]:
+    """Those of ``rows`` whose text matches ``query``; all for None."""
+    vocabularies = {run: tokens_of(runs[run]) for run in {run for run, _, _ in rows}}
+    kept = rows if query is None else [row for row, text in _with_texts(rows, vocabularies) if query.matches(text)]
+    return [Mention(run, vocabularies[run], ids, unpack_features(packed)) for run, ids, packed in kept]
+
+
+def _with_texts(rows: Sequence[_ContextRow], vocabularies: Mapping[int, Tokens]) -> Iterator[tuple[_ContextRow, str]]:
+    """Those of a run together: its tokens are looked up at once."""
+    for run, tokens in vocabularies.items():
+        own = [row for row in rows if row[0] == run]
+        yield from zip(own, tokens.decode([unpack_tokens(ids) for _, ids, _ in own]), strict=True)
 
 
 def _candidates(query: Query, rows: Iterable[Row], limit: int) -> dict[int, Found]:
@@ -122,20 +150,21 @@ def _candidates(query: Query, rows: Iterable[Row], limit: int) -> dict[int, Foun
     return {run: of.find(query, limit) for run, of in lists.items()}
 
 
-def _read(numbers: Mapping[int, NDArray[np.int64]]) -> list[Mention]:
+def _read(numbers: Mapping[int, NDArray[np.int64]]) -> list[_ContextRow]:
     """These contexts, by run: one query."""
     pairs = [(run, number) for run, found in numbers.items() for number in found.tolist()]
     if not pairs:
         return []
     asked, params = arms.pairs(pairs)
-    sql = f"""SELECT c.run_id, c.text, c.features FROM {asked} JOIN features_context c
+    sql = f"""SELECT c.run_id, c.token_ids, c.features FROM {asked} JOIN features_context c
               ON c.run_id = asked.run AND c.number = asked.number"""  # noqa: S608 - our own names
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return [Mention(run, text, unpack_features(bytes(packed))) for run, text, packed in cursor.fetchall()]
+        return [(run, bytes(ids), bytes(packed)) for run, ids, packed in cursor.fetchall()]
 
 
-def _scan(runs: Sequence[int], limit: int) -> Iterable[Mention]:
+def _scan(runs: Sequence[int], limit: int) -> list[_ContextRow]:
     """The first contexts of runs that are not indexed: one query."""
-    rows = Context.objects.filter(run__in=runs).order_by("run_id", "number").values_list("run_id", "text", "features")
-    return (Mention(run, text, unpack_features(bytes(packed))) for run, text, packed in rows[:limit])
+    found = Context.objects.filter(run__in=runs).order_by("run_id", "number")
+    rows = found.values_list("run_id", "token_ids", "features")[:limit]
+    return [(run, bytes(ids), bytes(packed)) for run, ids, packed in rows]

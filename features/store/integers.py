@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 _RICE = 128
 _WEIGHTS = [1 << np.arange(width - 1, -1, -1, dtype=np.int64) for width in range(64)]
 """Of the bits of a number, by how many it has, highest first."""
+_WHOLE = {8: "u1", 16: ">u2", 32: ">u4"}
+"""Widths that need no bits: most token ids have one of them."""
 
 
 def pack_column(values: NDArray[np.integer]) -> bytes:
@@ -86,7 +88,10 @@ class Reader:
         width = code % _RICE
         raw = np.frombuffer(self.blob, np.uint8, (n * width + 7) // 8, self.at + 1)
         self.at += 1 + len(raw)
-        numbers: NDArray[np.int64] = np.unpackbits(raw, count=n * width).reshape(n, width) @ _WEIGHTS[width]
+        if width in _WHOLE:
+            numbers: NDArray[np.int64] = raw.view(_WHOLE[width]).astype(np.int64)
+        else:
+            numbers = np.unpackbits(raw, count=n * width).reshape(n, width) @ _WEIGHTS[width]
         if code < _RICE:
             return numbers
         ends = _ends(self.blob, self.at, n)

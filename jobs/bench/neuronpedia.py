@@ -81,6 +81,7 @@ def _times(run: Run, schema: str, source: tuple[str, str], n: int) -> dict[str, 
     alive = list(Activity.objects.filter(run=run, density__gt=0).order_by("index").values_list("index", flat=True))
     drawn = np.random.default_rng(0).choice(alive, n + WARMING).tolist()
     connection.ensure_connection()
+    connection.connection.prepare_threshold = 5  # what psycopg does unless it is told otherwise, as Django tells it
     cursor = psycopg.Cursor(connection.connection)  # not Django's, which sends parameters as text
     readers: dict[str, Callable[[int], Any]] = {
         "ours": lambda index: read_ours(cursor, run, index),
@@ -104,7 +105,9 @@ def read_ours(cursor: Cursor, run: Run, index: int) -> Any:
     examples = unpack_examples(packed)
     contexts = dict(_all(cursor, CONTEXTS, [key, examples.contexts.tolist()]))
     strings = _strings(run.sae.model)
-    texts = {number: strings[unpack_tokens(blob)].tolist() for number, blob in contexts.items()}
+    ids = [unpack_tokens(blob) for blob in contexts.values()]
+    flat, ends = strings[np.concatenate(ids)].tolist() if ids else [], np.cumsum([len(own) for own in ids]).tolist()
+    texts = {number: flat[start:end] for number, start, end in zip(contexts, [0, *ends], ends, strict=False)}
     shown = [(texts[e.context], e.band, e.positions.tolist(), e.values.tolist()) for e in examples]
     effects = [[(strings[i], value) for i, value in ranked.pairs()] for ranked in unpack_ranked(logits, 2)]
     near = [list(ranked.pairs()) for ranked in (*unpack_ranked(neighbours, 2), *unpack_ranked(partners))]

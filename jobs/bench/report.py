@@ -9,7 +9,14 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     yield f"{machine['platform']}, {machine['cpus']} CPUs, Python {machine['python']}, torch {machine['torch']}"
     yield f"device {machine['device']}, {machine['threads']} threads, commit {machine['commit'] or 'unknown'}"
-    tables = {"extraction": _extraction, "width": _width, "ingest": _ingest, "pages": _pages, "web": _web}
+    tables: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+        "extraction": _extraction,
+        "width": _width,
+        "ingest": _ingest,
+        "pages": _pages,
+        "web": _web,
+        "paint": _paint,
+    }
     for part, table in tables.items():
         if part in found:
             yield ""
@@ -68,6 +75,12 @@ def _pages(pages: dict[str, Any]) -> Iterator[str]:
     yield f"{'page':44}{'ms':>10}{'queries':>10}{'KiB':>10}"
     for name, page in pages.items():
         yield f"{name:44}{page['ms']:10.1f}{page['queries']:10}{page['kib']:10.1f}"
+
+
+def _paint(pages: dict[str, Any]) -> Iterator[str]:
+    yield f"{'in a browser, nothing cached':44}{'first paint, ms':>18}{'shift':>10}{'KiB gzipped':>14}"
+    for name, page in pages.items():
+        yield f"{name:44}{page['fcp_ms']:18.0f}{page['cls']:10.3f}{page['kib']:14.1f}"
 
 
 def _web(web: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from features.models import Context, Run
 from features.store.contexts import pack_features, pack_tokens, unpack_features, unpack_tokens
-from features.vocabulary import Tokens
 from jobs import bulk
 from jobs.transfer.packing_in import renumbered
 from jobs.transfer.spool import Spool, digest_of
@@ -87,13 +86,13 @@ class Citations:
 
 
 def write_contexts(
-    spool: Spool, run: Run, citations: Citations, tokens: Tokens, numbers: NDArray[np.int64] | None, *, new: bool
+    spool: Spool, run: Run, citations: Citations, numbers: NDArray[np.int64] | None, *, new: bool
 ) -> bool:
     """The rows of the contexts that are new or changed, and of those whose citations changed. Whether any is."""
     wrote = False
     for rows in _chunks(_wanted(spool, citations)):
         old = {} if new else {c.number: c for c in Context.objects.filter(run=run, number__in=[row[0] for row in rows])}
-        fresh = [_row(run, row, old.get(row[0]), tokens, numbers) for row in rows]
+        fresh = [_row(run, row, old.get(row[0]), numbers) for row in rows]
         changed = [row for row in fresh if row is not None and not _is_same(row, old.get(row[1]))]
         replaced = [row[1] for row in changed if row[1] in old]
         if replaced:
@@ -125,7 +124,6 @@ def _row(
     run: Run,
     wanted: tuple[int, tuple[Any, ...] | None, set[int], set[int]],
     old: Context | None,
-    tokens: Tokens,
     numbers: NDArray[np.int64] | None,
 ) -> tuple[Any, ...] | None:
     """The values of CONTEXT. What our own export says of a document replaces what is there."""
@@ -134,21 +132,20 @@ def _row(
     if old is not None:
         cited = (set(unpack_features(bytes(old.features)).tolist()) - before) | now
     if old is not None and (here is None or not here[5]):
-        said = (old.document_id, old.document_source, old.offset, bytes(old.token_ids), old.text)
+        said = (old.document_id, old.document_source, old.offset, bytes(old.token_ids))
         return run.pk, number, *said, pack_features(sorted(cited))
     if here is None:
         return None  # a feature cites what this run does not hold
     _, document_id, document_source, offset, raw, _ = here
     ids = np.frombuffer(raw, "<u4")
     ids = ids if numbers is None else renumbered(ids, numbers).astype(np.uint32)
-    text = bulk.clean("".join(tokens.running(ids)))
-    return run.pk, number, document_id, document_source, offset, pack_tokens(ids), text, pack_features(sorted(cited))
+    return run.pk, number, document_id, document_source, offset, pack_tokens(ids), pack_features(sorted(cited))
 
 
 def _is_same(row: tuple[Any, ...], old: Context | None) -> bool:
     if old is None:
         return False
-    there = (old.document_id, old.document_source, old.offset, bytes(old.token_ids), old.text, bytes(old.features))
+    there = (old.document_id, old.document_source, old.offset, bytes(old.token_ids), bytes(old.features))
     return row[2:] == there
 
 

@@ -110,7 +110,7 @@ def context_batches(run: Run) -> Iterator[tuple[int, int]]:
 
 
 def context_records(run: Run, first: int, last: int) -> Iterator[Record]:
-    rows = Context.objects.filter(run=run, number__range=(first, last)).defer("text", "features").order_by("number")
+    rows = Context.objects.filter(run=run, number__range=(first, last)).defer("features").order_by("number")
     for row in rows.iterator(chunk_size=500):
         yield {
             "featurescope": "context",

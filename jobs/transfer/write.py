@@ -58,11 +58,11 @@ def write(spool: Spool, plan: Plan, owner: Any, name: str, pulse: Pulse, end: En
 def _write_run(spool: Spool, plan: Plan, sae: SAE, owner: Any, counts: Counts, pulse: Pulse) -> Run:
     run, new = places.make_run(plan, sae, spool.facts, owner)
     run.sae = sae
-    tokens, numbers = settle_tokens(spool, plan, sae.model)
+    _, numbers = settle_tokens(spool, plan, sae.model)
     settle_contexts(spool, run, numbers, new=new)
     citations = Citations(spool)
     wrote = write_features(pulse(found(spool)), Target(sae, run, numbers), citations, counts)
-    wrote = write_contexts(spool, run, citations, tokens, numbers, new=new) or wrote
+    wrote = write_contexts(spool, run, citations, numbers, new=new) or wrote
     if new or wrote:
         _count(run)
         run.revision += not new

@@ -18,6 +18,14 @@ def test_running_tokens_join_to_the_text(raw: bytes) -> None:
     assert "".join(pieces) == raw.decode("utf-8", "replace")
 
 
+@given(st.lists(st.lists(st.integers(-1, 300), max_size=20), max_size=5), st.sampled_from(["", " "]))
+def test_rows_decode_to_what_runs(rows: list[list[int]], joiner: str) -> None:
+    ends = np.append(BYTES.ends, [257, 259]).astype(np.uint32)
+    tokens = Tokens(BYTES.raw + SPLIT.encode(), ends, frozenset(), joiner)
+    expected = ["".join(tokens.running(row)).replace("\0", "\ufffd") for row in rows]
+    assert tokens.decode([np.array(row, np.int64) for row in rows]) == expected
+
+
 def test_a_split_character_stands_at_the_token_that_ends_it() -> None:
     assert BYTES.running(list("a語".encode())) == ["a", "", "", "語"]
 

@@ -52,7 +52,6 @@ def make_tables(d_sae: int, n_contexts: int, seed: int = 0, per_band: Sequence[i
         partners=_lists(rng, d_sae, 1, 8, d_sae),
         labels=[(i, RuleLabel(f"“ word {i}”", "token", 0.75, 12, 12)) for i in range(0, d_sae, 2)],
         contexts=Contexts(n_contexts),
-        decode=lambda ids: "".join(f" {i:x}" for i in ids),
     )
 
 

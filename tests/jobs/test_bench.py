@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+from tests.browser.conftest import CHROMIUM
+from tests.scale.paint import PAGES
+
 SMALL = {"model": "random:tiny", "sae": "random:96", "limit": 4096, "features": 300, "device": "cpu"}
 
 
@@ -52,6 +55,20 @@ def test_the_bench_measures_a_large_site(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
+@pytest.mark.browser
+def test_the_bench_measures_what_a_browser_paints(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    answer = tmp_path / "bench.json"
+    call_command("bench", parts="paint", corpus="none", json=str(answer))
+    web = json.loads(answer.read_text())["web"]
+    assert web["fcp_ms"].keys() == web["cls"].keys() == PAGES.keys()
+    assert min(web["fcp_ms"].values()) > 0
+    assert 0 <= max(web["cls"].values()) < 1
+    assert "first paint" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     path = tmp_path / "floats.npy"
     np.save(path, np.zeros((4, 8)))
@@ -61,6 +78,6 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pyte
 
 
 def test_an_unknown_part_is_refused():
-    parts = "extraction, width, ingest, pages, web"
+    parts = "extraction, width, ingest, pages, web, paint"
     with pytest.raises(CommandError, match=f"There is no part speed: choose some of {parts}"):
         call_command("bench", parts="speed")

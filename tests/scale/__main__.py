@@ -10,7 +10,9 @@ def main() -> int:
     parser = ArgumentParser(prog="python -m tests.scale", description=__doc__)
     parser.add_argument("--features", type=int, default=1_000_000, help="of all SAEs together (default: 1,000,000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="write only the SAE of this number, 0 to 4")
+    parser.add_argument(
+        "--only", type=int, help="write only the SAE of this number, 0 to 4, and nothing that people left"
+    )
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "interp_site.settings")
     import django

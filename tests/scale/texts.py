@@ -31,11 +31,10 @@ WHERE = (
 
 @dataclass(frozen=True)
 class Texts:
-    """Contexts by number: ids uint16 or wider [n, LENGTH], the packed tokens and the text of each."""
+    """Contexts by number: ids uint16 or wider [n, LENGTH], and the packed tokens of each."""
 
     ids: NDArray[np.int64]
     packed: list[bytes]
-    text: list[str]
 
 
 def ranks(rng: np.random.Generator, n: int | tuple[int, ...], among: int) -> NDArray[np.int64]:
@@ -59,9 +58,7 @@ def make_texts(words: Vocabulary, n: int, seed: int) -> Texts:
     ids = np.where(rngs[3].random(shape) < TOPIC_SHARE, drawn, ids)
     stops = words.stops[ranks(rngs[4], shape, len(words.stops))]
     ids = np.where(rngs[5].random(shape) < STOP_SHARE, stops, ids)
-    decoded = [token.decode("utf-8", "replace") for token in words.tokens]
-    text = ["".join([decoded[i] for i in row]) for row in ids.tolist()]
-    return Texts(ids, [pack_tokens(row) for row in ids], text)
+    return Texts(ids, [pack_tokens(row) for row in ids])
 
 
 def make_phrases(words: Vocabulary, n: int, first: int = 0) -> list[str]:

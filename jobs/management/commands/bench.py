@@ -1,4 +1,4 @@
-"""Measure: extraction beside the least it can cost, width, ingest, pages, and pages over a million features.
+"""Measure: extraction beside the least it can cost, width, ingest, pages, pages over a million features, and painting.
 
 Tables for people and JSON for machines.
 """
@@ -23,13 +23,14 @@ from jobs import demo
 from jobs.bench.report import lines
 from jobs.engine.errors import EngineError
 
-PARTS = ("extraction", "width", "ingest", "pages", "web")
+PARTS = ("extraction", "width", "ingest", "pages", "web", "paint")
 TOKENS, FEATURES, NARROW, MANY = 262_144, 65_536, 4_608, 1_000_000
 
 
 class Command(BaseCommand):
     help = (
-        "Measure extraction, width, ingest, pages, a large site; all but the pages on databases that are thrown away."
+        "Measure extraction, width, ingest, pages, a large site, and what a browser makes of pages; "
+        "all but the pages on databases that are thrown away."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -106,10 +107,10 @@ class Command(BaseCommand):
 def _measure(options: dict[str, Any]) -> dict[str, Any]:
     """Imports stay inside: no part pays for another's libraries."""
     part = options["one"]
-    if part == "pages":
-        from jobs.bench import pages
+    if part in {"pages", "paint"}:
+        from jobs.bench import pages, paint
 
-        return pages.measure()
+        return pages.measure() if part == "pages" else paint.measure()
     call_command("migrate", verbosity=0, interactive=False)
     if part in {"web", "neuronpedia"}:
         return _large_site(part, options["features"] or MANY, options["requests"])
@@ -165,6 +166,9 @@ def _for_machines(found: dict[str, Any]) -> dict[str, Any]:
         }
     if web := found.get("web"):
         answer["web"] = web | _judged(web)
+    if paint := found.get("paint"):
+        judged = {name: {page: one[name] for page, one in paint.items()} for name in ("fcp_ms", "cls")}
+        answer["web"] = answer.get("web", {}) | judged
     return answer
 
 

@@ -13,7 +13,8 @@ from features.knowledge import labelling
 from features.knowledge.people import knowledge_of
 from features.knowledge.rules import Refused
 from features.label_kinds import NONE, PERSON, RULE, kinds_of
-from features.models import SAE, Feature, Label, LabelChange, Phrase, Vote
+from features.models import SAE, Feature, Label, LabelChange, Vote
+from features.search.meaning import nearest
 from tests import factories
 from tests.factories import DEAD, NAMED, TIED, World
 
@@ -37,7 +38,7 @@ def test_a_label_is_added_to_those_that_were_there(world: World, named: Feature,
     change = LabelChange.objects.get(batch=batch)
     assert (change.sae, change.index, change.author) == (world.sae, NAMED, bob)
     assert (str(change.before), change.after) == ("cities, by Ada", given)
-    assert Phrase.objects.get(text="European capitals").vector
+    assert nearest("European capitals", 1)[0].text == "European capitals"
 
 
 def test_the_same_again_changes_nothing(world: World, bob: User) -> None:

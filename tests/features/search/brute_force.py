@@ -4,6 +4,7 @@ import re
 
 from features.models import Context, Feature, Run
 from features.store.contexts import unpack_features
+from tests.factories import texts_of
 
 
 def words(text: str) -> list[str]:
@@ -50,7 +51,8 @@ def matching(run: Run, q: str) -> list[int]:
         assert feature.label is not None
         if labels(q, feature.label.text) or mentions(q, feature.label.explanation):
             found.add(feature.index)
+    texts = texts_of(run)
     for context in Context.objects.filter(run=run):
-        if mentions(q, context.text):
+        if mentions(q, texts[context.number]):
             found.update(unpack_features(bytes(context.features)).tolist())
     return sorted(found)

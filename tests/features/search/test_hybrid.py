@@ -72,9 +72,10 @@ def test_by_meaning_finds_what_shares_no_word(labelled: World) -> None:
 
 
 def test_by_example_text_features_come_by_how_many_contexts_cite_them(labelled: World) -> None:
-    texts = Context.objects.filter(run=labelled.run).values_list("text", "features")
-    holding = [unpack_features(bytes(packed)).tolist() for text, packed in texts if brute_force.mentions("river", text)]
-    cited = Counter(index for indexes in holding for index in indexes)
+    texts = factories.texts_of(labelled.run)
+    cites = Context.objects.filter(run=labelled.run).values_list("number", "features")
+    holding = [packed for number, packed in cites if brute_force.mentions("river", texts[number])]
+    cited = Counter(index for packed in holding for index in unpack_features(bytes(packed)).tolist())
     hits = found("river", "text")
     assert {hit.index: hit.reasons[0].n_contexts for hit in hits} == cited
     counts = [hit.reasons[0].n_contexts or 0 for hit in hits]

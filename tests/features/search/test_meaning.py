@@ -9,7 +9,7 @@ from django.db import connection
 
 from features.models import Phrase
 from features.search import database, meaning
-from features.search.embedding import WIDTH, cosines, embed, pack_vector, sign_codes
+from features.search.embedding import WIDTH, cosines, embed, pack_codes, sign_codes
 from features.search.meaning import Codes, nearest
 from features.search.phrases import remember
 from tests.factories import WORDS
@@ -26,7 +26,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["the database's way", "in memory"])
 def either_way(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in memory":
-        monkeypatch.setattr(database, "has_codes", lambda alias: False)
+        monkeypatch.setattr(database, "has_signs", lambda alias: False)
 
 
 def texts(found: list[meaning.Near]) -> list[str]:
@@ -68,18 +68,23 @@ def test_the_nearest_are_those_of_the_highest_cosines(either_way: None) -> None:
     assert recalled >= 38  # of 40
 
 
-def test_a_phrase_is_kept_once_with_its_vector(db: None) -> None:
+def test_a_phrase_is_kept_once_with_its_signs(either_way: None) -> None:
     remember(PHRASES)
     remember([*PHRASES, "more", ""])
     assert Phrase.objects.count() == len(PHRASES) + 1
-    for phrase in Phrase.objects.all():
-        assert bytes(phrase.vector) == pack_vector(embed([phrase.text])[0])
+    signs = "code" if not database.has_signs("default") else "signs"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT text, {signs} FROM features_phrase")  # noqa: S608 - a name of our own
+        for text, kept in cursor.fetchall():
+            (code,) = pack_codes(embed([text]))
+            assert (int(kept, 2).to_bytes(32, "big") if signs == "signs" else bytes(kept)) == code
 
 
-def test_hostile_texts_have_vectors_or_none(db: None) -> None:
+def test_hostile_texts_have_signs_or_none(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+    monkeypatch.setattr(database, "has_signs", lambda alias: False)
     odd = ["\u202e", "x" * 500, "語" * 500, "%s", "'; DROP TABLE", "\ufffd"]
     remember(odd)
-    assert {len(bytes(vector)) for vector in Phrase.objects.values_list("vector", flat=True)} <= {0, WIDTH}
+    assert {len(bytes(code)) for code in Phrase.objects.values_list("code", flat=True)} <= {0, WIDTH // 8}
     assert Phrase.objects.count() == len(odd)
     nearest("%s", 5)
 
@@ -89,16 +94,18 @@ def test_a_code_is_a_bit_for_each_number() -> None:
     vector[0, [0, 9]] = 5, 1
     vector[0, 1] = -5
     assert sign_codes(vector)[0, :2].tolist() == [0b10000000, 0b01000000]
-    assert pack_vector(np.zeros(WIDTH, np.int8)) == b""
+    assert pack_codes(vector) == [sign_codes(vector)[0].tobytes()]
+    assert pack_codes(np.zeros((1, WIDTH), np.int8)) == [b""]
 
 
 @pytest.mark.postgresql
-def test_postgresql_keeps_codes_of_all_phrases_and_of_no_others(db: None) -> None:
-    if connection.vendor != "postgresql" or not database.has_codes("default"):
+def test_signs_take_the_place_of_codes_where_pgvector_comes_later(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql" or not database.has_signs("default"):
         pytest.skip("needs PostgreSQL with pgvector")
-    remember(PHRASES)
-    Phrase.objects.filter(text="numbers").delete()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT phrase_id FROM features_phrase_code ORDER BY 1")
-        kept = [key for (key,) in cursor.fetchall()]
-    assert kept == sorted(Phrase.objects.values_list("pk", flat=True))
+    with monkeypatch.context() as before:
+        before.setattr(database, "has_signs", lambda alias: False)
+        remember(PHRASES)
+    assert nearest("streams of water", 1) == []
+    database.make_signs(connection)
+    assert texts(nearest("streams of water", 1)) == ["rivers and lakes"]
+    assert not Phrase.objects.exclude(code=b"").exists()

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from features.models import Context, ContextWords, Feature, Label, Phrase, Run
+from features.models import ContextWords, Feature, Label, Phrase, Run
 from features.search import contexts, filling, text
 from features.search.contexts import index_run
 from features.search.phrases import remember
@@ -47,7 +47,7 @@ def odd_world(world: World) -> World:
         factories.make_label(feature, label, author=world.user)
     Label.objects.filter(feature__index=1).update(explanation="Fires on the banks of a river, not on money.")
     for number, odd in enumerate(ODD):
-        Context.objects.filter(run=world.run, number=number).update(text=odd)
+        factories.set_text(world.run, number, odd)
     return world
 
 
@@ -112,7 +112,7 @@ def test_deleting_a_run_or_labels_leaves_nothing_behind(odd_world: World) -> Non
 def test_words_of_an_earlier_revision_are_not_used(world: World) -> None:
     """An import that goes on changes contexts and raises the revision: until they are indexed again, all are read."""
     index_run(world.run.pk)
-    Context.objects.filter(run=world.run, number=3).update(text="zebras, for once")
+    factories.set_text(world.run, 3, "zebras, for once")
     assert indexes_matching(world.run, "zebras").indexes.tolist() == []
     Run.objects.filter(pk=world.run.pk).update(revision=1)
     run = Run.objects.get(pk=world.run.pk)
