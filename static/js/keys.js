@@ -4,7 +4,8 @@ import { rowOfCursor } from "./rows.js";
 
 const ALWAYS = [
   { key: "g", find: "#goto", help: "go to a feature, an SAE or a label" },
-  { key: "/", find: "[data-key-search], #goto", help: "search" },
+  { key: "/", find: "[data-key-search]", help: "search" },
+  { key: "/", find: "#goto", help: "search" },
   { key: "j", find: "a[rel=next]", help: "next" },
   { key: "k", find: "a[rel=prev]", help: "previous" },
 ];
@@ -31,9 +32,10 @@ function onPage(key) {
   return [...document.querySelectorAll("[data-key]")].filter((e) => e.dataset.key === key && isSeen(e)).at(-1);
 }
 
+// The first of its entries that the page has.
 function always(key) {
-  const target = document.querySelector(ALWAYS.find((entry) => entry.key === key)?.find ?? "not-a-key");
-  return target && isSeen(target) ? target : null;
+  const targets = ALWAYS.filter((entry) => entry.key === key).map((entry) => document.querySelector(entry.find));
+  return targets.find((target) => target && isSeen(target));
 }
 
 function press(element) {

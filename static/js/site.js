@@ -1,4 +1,5 @@
 import { onCopy } from "./copy.js";
+import "./drafts.js";
 import { onKey } from "./keys.js";
 import "./pops.js";
 import "./select.js";

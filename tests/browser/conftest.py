@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.browser import site as sites
+from tests.browser.hands import Hands, Keyboard, Mouse
 from tests.browser.looking import watched
 from tests.browser.site import Site
 
@@ -61,6 +62,13 @@ def page(browser: Browser, cookies: list) -> Iterator[Page]:
         page = context.new_page()
         with watched(page):
             yield page
+
+
+@pytest.fixture(params=[Mouse, Keyboard])
+def hands(request: pytest.FixtureRequest, page: Page) -> Hands:
+    """A test that takes them is run with either."""
+    hands: Hands = request.param(page)
+    return hands
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.looking import outlined
 
+HELD = 250  # milliseconds: as a person presses, who loses a link that is swapped away meanwhile
 FAR = 150  # presses of a key after which a thing counts as out of reach
 
 
@@ -61,7 +62,7 @@ class Mouse(Hands):
         row.get_by_role("checkbox").click()
 
     def open(self, row: Locator) -> None:
-        row.get_by_role("rowheader").get_by_role("link").first.click()
+        row.get_by_role("rowheader").get_by_role("link").first.click(delay=HELD)
 
     def send(self, button: Locator) -> None:
         button.click()

@@ -16,6 +16,13 @@ SERIOUS = {"serious", "critical"}
 # `make screenshots` keeps pictures of all pages here; any other run takes none.
 KEPT = Path(__file__).resolve().parents[2] / "docs" / "screens" if os.environ.get("KEEP_SCREENSHOTS") else None
 QUALITY = 70
+TAKEN_BACK = ("htmx:sendAbort,", "htmx:afterRequest,")
+JUMPS = """
+window.jumped = 0;
+new PerformanceObserver((list) => {
+  for (const shift of list.getEntries()) if (!shift.hadRecentInput) window.jumped += shift.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
 
 
 @contextmanager
@@ -26,13 +33,15 @@ def watched(page: Page) -> Iterator[list[str]]:
     page.on("console", lambda said: faults.append(f"console: {said.text}") if is_fault(page, said) else None)
     page.on("request", lambda sent: None if is_ours(sent.url) else faults.append(f"another host: {sent.url}"))
     yield faults
-    assert faults == []
+    assert faults == [], faults
 
 
 def is_fault(page: Page, said: ConsoleMessage) -> bool:
-    """The browser tells of a page that answers 404 as it does of a script that is missing: the page is no fault."""
+    """The browser tells of a page that answers 404 as it does of a script that is missing: the page is no fault. Nor is
+    it one that htmx takes back a question that was asked anew while its answer was on its way.
+    """
     of_the_page = "Failed to load resource" in said.text and said.location["url"] == page.url
-    return said.type == "error" and not of_the_page
+    return said.type == "error" and not of_the_page and not said.text.startswith(TAKEN_BACK)
 
 
 def is_ours(url: str) -> bool:
@@ -99,3 +108,16 @@ def outlined(page: Page) -> bool:
         return (style.outlineStyle !== "none" && style.outlineWidth !== "0px") || style.boxShadow !== "none";
     }"""
     return bool(page.evaluate(script))
+
+
+def jumped(page: Page) -> float:
+    """The sum of layout shifts since the page began to load, as browsers score them."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return float(page.evaluate("window.jumped"))
+
+
+def parts(page: Page) -> dict[str, int]:
+    """Compressed bytes by address: the page and everything that it has loaded."""
+    entries = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+    found = page.evaluate(f"{entries}.map(e => [e.name, e.encodedBodySize])")
+    return dict(found)

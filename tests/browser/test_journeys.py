@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests import factories
 from tests.browser.hands import Hands, Keyboard, Mouse
@@ -19,15 +19,9 @@ OWN = {Mouse: 60, Keyboard: 80}
 """The first of the features that a way to work changes: the site is the same for both."""
 
 
-@pytest.fixture(params=[Mouse, Keyboard])
-def hands(request: pytest.FixtureRequest, page: Page) -> Hands:
-    hands: Hands = request.param(page)
-    return hands
-
-
 @pytest.fixture
 def own(hands: Hands) -> int:
-    return OWN[type(hands)]  # type: ignore[index]
+    return OWN[type(hands)]
 
 
 @pytest.fixture
@@ -85,14 +79,11 @@ def test_find_by_label(hands: Hands, home: str):
 def test_find_by_example_text(hands: Hands, home: str):
     page = hands.page
     page.goto(home)
-    if isinstance(hands, Mouse):
-        page.get_by_role("link", name="Search").click()
-        check_label(page, "Search")
-    hands.write(page.get_by_role("searchbox", name="Words,") if isinstance(hands, Mouse) else goto(page), "king", key="/")
-    page.keyboard.press("Enter")
+    hands.press(page.get_by_role("link", name="Search"))
     check_label(page, "Search")
     hands.choose(page.get_by_role("radio", name="example text"))
-    found = page.locator("tr[data-feature]").first
+    hands.write(page.get_by_role("searchbox", name="Words,"), "king", key="/")
+    found = page.locator("tr[data-feature]").first  # while one types
     expect(found.locator(".why mark").first).to_have_text("king")
     hands.open(found)
     expect(page.get_by_role("region", name="Examples")).to_contain_text("king")
@@ -102,13 +93,23 @@ def test_find_by_meaning(hands: Hands, home: str):
     """No label holds a word of what is asked for."""
     page = hands.page
     page.goto(f"{home}search/")
-    hands.write(page.get_by_role("searchbox", name="Words,"), "time of the year")
     hands.choose(page.get_by_role("radio", name="meaning"))
+    hands.write(page.get_by_role("searchbox", name="Words,"), "time of year", key="/")
+    page.keyboard.press("Enter")
     first = page.locator("tr[data-feature]").first
     expect(first).to_contain_text("by meaning")
     expect(first).to_contain_text("months and seasons")
     hands.open(first)
     check_label(page, "months and seasons")
+
+
+def test_find_in_the_table(hands: Hands, home: str):
+    page = hands.page
+    page.goto(f"{home}saes/{SAE}/features/")
+    hands.write(page.get_by_role("searchbox", name="Search labels"), "by ben", key="/")
+    expect(page.get_by_role("caption")).to_contain_text("1 of 120 features")
+    hands.open(row(page, LABELLED + 3))
+    check_label(page, "winter, by Ben")
 
 
 def test_label_undo_redo(hands: Hands, home: str, own: int):
@@ -237,3 +238,26 @@ def test_a_text_is_kept_until_there_is_a_worker(hands: Hands, home: str, own: in
     hands.press(answer.get_by_role("button", name="Take back"))
     expect(answer).to_be_empty()
     expect(field).to_have_value(text)
+
+
+def test_what_is_being_typed_stays_when_another_answer_comes(hands: Hands, home: str, own: int):
+    """The star's answer, which is slow, replaces the forms around it."""
+    page, held = hands.page, list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.goto(feature(home, own + 5))
+    page.locator("#people").scroll_into_view_if_needed()
+    hands.write(page.get_by_role("textbox", name="Say something"), "Fires on rivers")
+    page.route("**/star/", hold)
+    hands.press(page.get_by_role("button", name="Star"), key="s")
+    if isinstance(hands, Mouse):
+        page.locator("#tag-open").click()
+    hands.write(page.get_by_label("Tag", exact=True), "ri", key="t")
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Star")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.type("vers")
+    hands.send(page.get_by_role("button", name="Put on"))
+    expect(page.get_by_role("list", name="Tags and collections")).to_contain_text("rivers")
+    expect(page.get_by_role("textbox", name="Say something")).to_have_value("Fires on rivers")

@@ -6,17 +6,12 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import cookies_of
+from tests.browser.looking import JUMPS, jumped, parts
 from tests.browser.site import Site
 from tests.browser.test_pages import PAGES, WIDTHS
 
 pytestmark = pytest.mark.browser
 
-JUMPS = """
-window.jumped = 0;
-new PerformanceObserver((list) => {
-  for (const shift of list.getEntries()) if (!shift.hadRecentInput) window.jumped += shift.value;
-}).observe({ type: "layout-shift", buffered: true });
-"""
 MODULES = re.compile(r"/static/js/(?!theme-first)")  # which runs before the first paint on purpose
 PAINTED = "() => new Promise((done) => new PerformanceObserver(done).observe({ type: 'paint', buffered: true }))"
 MOST_JUMP = 0.05
@@ -42,19 +37,6 @@ def open_slowly(page: Page, address: str) -> None:
     for route in held:
         route.continue_()
     page.wait_for_load_state("load")
-
-
-def jumped(page: Page) -> float:
-    """The sum of layout shifts since the page began to load, as browsers score them."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return float(page.evaluate("window.jumped"))
-
-
-def parts(page: Page) -> dict[str, int]:
-    """Compressed bytes by address: the page and everything that it has loaded."""
-    entries = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
-    found = page.evaluate(f"{entries}.map(e => [e.name, e.encodedBodySize])")
-    return dict(found)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

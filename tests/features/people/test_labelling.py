@@ -13,7 +13,7 @@ from features.knowledge import labelling
 from features.knowledge.people import knowledge_of
 from features.knowledge.rules import Refused
 from features.label_kinds import NONE, PERSON, RULE, kinds_of
-from features.models import SAE, Feature, Label, LabelChange, Vote
+from features.models import SAE, Feature, Label, LabelChange, Phrase, Vote
 from features.search.meaning import nearest
 from tests import factories
 from tests.factories import DEAD, NAMED, TIED, World
