@@ -181,7 +181,7 @@ def undo_view(request: HttpRequest) -> HttpResponse:
 
 def relabelled(keys: list[int]) -> list[Feature]:
     """Features with SAE and label, for the cells of a table: one query."""
-    rows = Feature.objects.filter(pk__in=keys).select_related("sae", "label__author")
+    rows = Feature.objects.filter(pk__in=keys).order_by("pk").select_related("sae", "label__author")
     return list(rows.defer("logits", "neighbours"))
 
 
