@@ -12,7 +12,7 @@ from django.db.models import OuterRef, Subquery
 from django.http import Http404
 from numpy.typing import NDArray
 
-from features.models import SAE, Activity, Context, Feature, LanguageModel, Run
+from features.models import SAE, Activity, Context, Feature, Label, LanguageModel, Run
 from features.store.contexts import unpack_tokens
 from features.store.examples import NEAR_MISS, SILENT, Example, unpack_examples
 from features.store.ranked import Ranked, unpack_ranked
@@ -183,11 +183,15 @@ _NAMED = (
 """What a list says of a feature that it names."""
 
 
+SAME_LABEL = 500
+"""Labels of the same text that are looked at for features of other SAEs: thousands bear what a rule says most."""
+
+
 def _of_same_label(feature: Feature, limit: int) -> Any:
     """Keys of features, as a query that may stand in a union: some databases cut no part of one."""
     text = feature.label.text if feature.label else ""
-    model = feature.sae.model_id
-    found = Feature.objects.filter(label__text=text, sae__model=model).exclude(sae=feature.sae_id)
+    labels = Label.objects.filter(text=text).values("pk")[:SAME_LABEL]
+    found = Feature.objects.filter(label__in=labels, sae__model=feature.sae.model_id).exclude(sae=feature.sae_id)
     return Feature.objects.filter(pk__in=found.order_by("pk").values("pk")[:limit]).values("pk")
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from django.db.models import QuerySet
 from numpy.typing import ArrayLike, NDArray
 
-from features.label_kinds import NAMES, NONE, kinds_of
-from features.models import Collection, Feature, Label, Run
+from features.models import Collection, Feature, Run
 from features.models.run import DENSE
 from features.search.query import QueryError
 from features.search.text import indexes_matching
+from features.shown_labels import NAMES, NONE, labels_of
 from features.store.columns import RunColumns
 
 STATES = ("all", "alive", "dense", "dead")
@@ -94,18 +95,19 @@ class Filters:
                 mask &= column <= high
         if self.ids is not None:
             mask &= _among(len(mask), self.ids)
-        if self.starred or self.tag or self.collection:
-            mask &= _among(len(mask), self._people(run, user))
-        elif self.label:
-            kinds = kinds_of(run.sae)
+        if self.label:
+            kinds = labels_of(run.sae).kinds
             mask &= kinds != NONE if self.label == "any" else kinds == NAMES[self.label]
-        if not self.q:
-            return mask, False
-        found, capped = _matching(run, self.q)
-        return mask & _among(len(mask), found), capped
+        people = self._people(run, user) if self.starred or self.tag or self.collection else None
+        if self.q:
+            found, capped = _matching(run, self.q, people)
+            return mask & _among(len(mask), found), capped
+        if people is not None:
+            mask &= _among(len(mask), list(people.values_list("index", flat=True)))
+        return mask, False
 
-    def _people(self, run: Run, user: Any) -> list[int]:
-        """What people keep beside features, and the label, in one query."""
+    def _people(self, run: Run, user: Any) -> QuerySet[Feature]:
+        """What people keep beside features."""
         found = Feature.objects.filter(sae=run.sae_id)
         if self.starred:
             found = found.filter(stars__user=user)
@@ -114,11 +116,7 @@ class Filters:
         if self.collection:
             seen = Collection.objects.visible_to(user).filter(slug=self.collection)
             found = found.filter(collected__collection__in=seen)
-        if self.label in Label.Source.values:
-            found = found.filter(label__source=self.label)
-        elif self.label:
-            found = found.filter(label__isnull=self.label == "none")
-        return list(found.values_list("index", flat=True))
+        return found
 
 
 def _in_state(columns: RunColumns, state: str) -> Mask:
@@ -134,9 +132,9 @@ def _among(n: int, indexes: ArrayLike) -> Mask:
     return mask
 
 
-def _matching(run: Run, q: str) -> tuple[NDArray[np.int64], bool]:
+def _matching(run: Run, q: str, among: QuerySet[Feature] | None) -> tuple[NDArray[np.int64], bool]:
     try:
-        found = indexes_matching(run, q)
+        found = indexes_matching(run, q, among)
     except QueryError as error:
         raise ListingError(str(error)) from error
     return found.indexes, found.capped

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 from numpy.typing import NDArray
 
-from features import label_kinds, vectors
+from features import shown_labels, vectors
 from features.models import Activity, Columns, Context, Feature, Label, Run
 from features.models.run import DENSE, VERY_DENSE
 from features.search.contexts import index_run
@@ -188,7 +188,7 @@ def write(run: Run, tables: Tables, *, new_sae: bool) -> None:
     _write_labels(run, tables, keys, features)
     if not new_sae:
         _show_labels(run, {features[index]: key for key, (index, _) in zip(keys, tables.labels, strict=True)})
-    label_kinds.changed(run.sae_id)
+    shown_labels.changed(run.sae_id)
 
 
 def _write_run(findings: Findings, rows: Registered, job: Job) -> Run:

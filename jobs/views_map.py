@@ -12,9 +12,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from features.evidence import find_sae
-from features.label_kinds import NAMES
 from features.layouts import newest_layout
 from features.models import SAE, Layout
+from features.shown_labels import NAMES
 from features.views.chosen import run_if_any, run_query
 from jobs.maps import NoMap, newest_job, queue_map
 from jobs.models import Job

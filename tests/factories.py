@@ -9,7 +9,7 @@ import numpy as np
 from django.contrib.auth.models import User
 from numpy.typing import NDArray
 
-from features import label_kinds
+from features import shown_labels
 from features.columns import packed_from_rows
 from features.models import SAE, Activity, Columns, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
 from features.search.phrases import remember
@@ -181,7 +181,7 @@ def make_label(feature: Feature, text: str, author: User | None = None, run: Run
             feature=feature, text=text, source=Label.Source.RULE, run=run, rule="token", precision=9 / 11, n_held_out=11
         )
     Feature.objects.filter(pk=feature.pk).update(label=label)
-    label_kinds.changed(feature.sae_id)
+    shown_labels.changed(feature.sae_id)
     remember([text])
     return label
 

@@ -149,5 +149,7 @@ def _show(
                 )
             )
     LabelChange.objects.bulk_create(changes)
+    for sae, last in {change.sae_id: change.pk for change in changes}.items():
+        SAE.objects.filter(pk=sae).update(last_label_change=last)
     Feature.objects.bulk_update(changed, ["label"], batch_size=200)
     return batch

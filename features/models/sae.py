@@ -40,6 +40,9 @@ class SAE(models.Model):
     label_epoch = models.PositiveIntegerField(
         default=0, help_text="raised when labels of many features change at once, without a LabelChange each"
     )
+    last_label_change = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="key of the newest LabelChange of its features"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = SAEQuerySet.as_manager()

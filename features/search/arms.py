@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.models import QuerySet
 
+from features.models import Feature
 from features.search.query import Query
 
-EXACT, WORDS, INSIDE, PROSE, MEANING, LISTS, MORE = range(7)
-"""Labels that are the query; that hold its words; that hold it within words; explanations; near phrases; contexts; and
-a row that says that an arm did not read everything there is.
+EXACT, WORDS, INSIDE, PROSE, MEANING, LISTS, MORE, PHRASES, THESE = range(9)
+"""Labels that are the query; that hold its words; that hold it within words; explanations; near phrases; contexts; a
+row that says that an arm did not read everything there is; phrases themselves; and features that were found already.
 """
 
 
 class Row(NamedTuple):
-    """What every arm selects. ``owner`` is an SAE's key, ``number`` a feature's index; in LISTS a run's and part's."""
+    """What every arm selects. ``owner`` is an SAE's key, ``number`` a feature's index; in LISTS a run's and part's, in
+    PHRASES ``number`` is a phrase's key.
+    """
 
     arm: int
     owner: int
@@ -70,6 +74,22 @@ def labels(arm: int, phrases: Arm, saes: Sequence[int] | None, *, most: int, lim
     return Arm(sql, phrases.params + features.params)
 
 
+def texts(phrases: Arm, *, most: int) -> Arm:
+    """``phrases`` themselves, at most ``most`` of them."""
+    sql = f"""
+        WITH found AS MATERIALIZED ({phrases.sql} LIMIT {most})
+        SELECT {PHRASES} AS arm, 0 AS owner, found.id AS number, found.text AS text, CAST(NULL AS bytea) AS packed
+        FROM found UNION ALL {_more(most)}"""  # noqa: S608 - our own names and numbers
+    return Arm(sql, phrases.params)
+
+
+def these(features: QuerySet[Feature]) -> Arm:
+    found, params = features.values("sae_id", "index").query.sql_with_params()
+    sql = f"""SELECT {THESE} AS arm, these.sae_id AS owner, these."index" AS number, '' AS text,
+        CAST(NULL AS bytea) AS packed FROM ({found}) these"""  # noqa: S608 - Django's own
+    return Arm(sql, list(params))
+
+
 def _more(most: int) -> str:
     """A row of MORE if ``found`` is as long as it may be."""
     return f"SELECT {MORE}, 0, 0, '', NULL FROM (SELECT count(*) AS n FROM found) counted WHERE n >= {most}"  # noqa: S608
@@ -93,7 +113,7 @@ def phrases_with_words(query: Query, *, whole: bool = False) -> Arm:
     else:
         asked = " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in keys)
         found = "features_phrase_words(%s) w JOIN features_phrase p ON p.id = w.rowid"
-    return Arm(f"SELECT p.text FROM {found}", [asked])  # noqa: S608
+    return Arm(f"SELECT p.id, p.text FROM {found}", [asked])  # noqa: S608
 
 
 def phrases_with_letters(terms: Sequence[str]) -> Arm:
@@ -107,7 +127,7 @@ def phrases_with_letters(terms: Sequence[str]) -> Arm:
         found = "features_phrase_grams(%s) w JOIN features_phrase p ON p.id = w.rowid WHERE 1 = 1"
         inside = "instr(p.words, %s) > 0"
     where = "".join(f" AND {inside}" for _ in terms)
-    sql = f"SELECT p.text FROM {found}{where}"  # noqa: S608
+    sql = f"SELECT p.id, p.text FROM {found}{where}"  # noqa: S608
     return Arm(sql, [asked, *terms])
 
 
@@ -115,7 +135,7 @@ def phrases_with_signs(literals: Sequence[str]) -> Arm:
     """Texts of phrases that hold ``literals``, signs alone, found by reading them all."""
     inside = "strpos(p.text, %s) > 0" if connection.vendor == "postgresql" else "instr(p.text, %s) > 0"
     where = " AND ".join(inside for _ in literals)
-    sql = f"SELECT p.text FROM features_phrase p WHERE {where}"  # noqa: S608
+    sql = f"SELECT p.id, p.text FROM features_phrase p WHERE {where}"  # noqa: S608
     return Arm(sql, list(literals))
 
 

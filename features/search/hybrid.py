@@ -14,11 +14,12 @@ import numpy as np
 from features.search import arms
 from features.search.arms import Arm, Row
 from features.search.marks import Piece, marked, snippet
-from features.search.meaning import CANDIDATES, Near, nearest
+from features.search.meaning import Near, nearest
 from features.search.query import Query
 from features.search.scope import Scope
 from features.search.text import Mention, context_arms, mentions_in
 from features.search.words import split
+from features.shown_labels import phrases_of
 
 LABEL, TEXT, MEANING = "label", "text", "meaning"
 MODES = ("all", LABEL, TEXT, MEANING)
@@ -100,8 +101,9 @@ def search(query: Query, scope: Scope, mode: str = "all") -> Results:
 
 
 def _near(query: Query, scope: Scope) -> list[Near]:
-    """Phrases near in meaning; more of them are looked through where only some SAEs may have them."""
-    return nearest(query.text, MOST_NEAR, CANDIDATES if scope.saes is None else 3 * CANDIDATES)
+    """Phrases near in meaning, of those that features of ``scope`` show."""
+    among = None if scope.saes is None else phrases_of([place.sae for place in scope.chosen])
+    return nearest(query.text, MOST_NEAR, among=among)
 
 
 def _label_arms(query: Query, saes: Sequence[int] | None) -> list[Arm]:

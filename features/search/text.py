@@ -1,27 +1,29 @@
 """Features of a run by text: what the filter of its table finds."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from django.db import connection
+from django.db.models import QuerySet
 from numpy.typing import NDArray
 
-from features.models import Context, LanguageModel, Run
+from features.models import Context, Feature, LanguageModel, Run
 from features.search import arms
 from features.search.arms import Arm, Row
 from features.search.contexts import Found, Lists
 from features.search.query import Query
+from features.shown_labels import labels_of
 from features.store.contexts import unpack_features, unpack_tokens
 from features.store.words import Words
 from features.vocabulary import Tokens, tokens_of
 
 MOST_CONTEXTS = 300
 """Contexts that are read for one search."""
-MOST_PHRASES, MOST_LABELLED = 1000, 5000
-"""Distinct texts of labels that are looked at, and features that are taken from them."""
+MOST_PHRASES = 1000
+"""Distinct texts of labels that are looked at."""
 MOST_PROSE, MOST_EXPLAINED = 4000, 1000
 """Explanations that are looked at, and features that are taken from them."""
 
@@ -54,38 +56,40 @@ class Mention:
         return self.tokens.decode([unpack_tokens(self.token_ids)])[0]
 
 
-def indexes_matching(run: Run, q: str) -> Matches:
+def indexes_matching(run: Run, q: str, among: QuerySet[Feature] | None = None) -> Matches:
     """Features of ``run`` whose shown label, its explanation, their number, or the text of an example matches ``q``.
 
-    A label matches that holds each term anywhere, if that has three letters, else as a word; all else word by word.
-    QueryError as Query.parse raises it. Two queries; three where the run's words are not indexed.
+    Of ``among`` alone, if that is given. A label matches that holds each term anywhere, if that has three letters, else
+    as a word; all else word by word. QueryError as Query.parse raises it. Two queries; one more where the run's words
+    are not indexed, and one where labels changed since the last search.
     """
     query = Query.parse(q)
     if not query:
         return Matches(np.empty(0, np.int64), capped=False)
-    rows = arms.fetch([*_label_arms(query, run.sae_id), *context_arms(query, [run.pk])])
+    wanted = [*_label_arms(query, run.sae_id), *context_arms(query, [run.pk])]
+    rows = arms.fetch(wanted if among is None else [*wanted, arms.these(among)])
     mentions, capped = mentions_in(query, rows, {run.pk: run.sae.model}, MOST_CONTEXTS)
-    found = np.zeros(run.sae.d_sae, bool)
-    found[_matching(query, rows)] = True
+    found = np.isin(labels_of(run.sae).phrases, _matching(arms.PHRASES, query.label_matches, rows))
+    found[_matching(arms.PROSE, query.matches, rows)] = True
     for mention in mentions:
         found[mention.features] = True
     if query.text.isdecimal() and int(query.text) < len(found):
         found[int(query.text)] = True
+    if among is not None:
+        found &= np.isin(np.arange(len(found)), [row.number for row in rows if row.arm == arms.THESE])
     return Matches(np.flatnonzero(found), capped or _is_full(rows))
 
 
-def _matching(query: Query, rows: Sequence[Row]) -> list[int]:
-    """Indexes of the features whose text matches; each text is looked at once, however many bear it."""
-    known = {
-        (arm, text): query.matches(text) if arm == arms.PROSE else query.label_matches(text)
-        for arm, text in {(row.arm, row.text) for row in rows if row.arm in {arms.WORDS, arms.PROSE}}
-    }
-    return [row.number for row in rows if known.get((row.arm, row.text))]
+def _matching(arm: int, matches: Callable[[str], bool], rows: Sequence[Row]) -> list[int]:
+    """Numbers of an arm's rows; each text is looked at once, however many bear it."""
+    of_arm = [row for row in rows if row.arm == arm]
+    good = {text for text in {row.text for row in of_arm} if matches(text)}
+    return [row.number for row in of_arm if row.text in good]
 
 
 def _label_arms(query: Query, sae: int) -> list[Arm]:
-    """A WORDS arm and, if there are words, a PROSE arm."""
-    found = [arms.labels(arms.WORDS, label_phrases(query), [sae], most=MOST_PHRASES, limit=MOST_LABELLED)]
+    """A PHRASES arm and, if there are words, a PROSE arm."""
+    found = [arms.texts(label_phrases(query), most=MOST_PHRASES)]
     if query.phrases:
         found.append(arms.explanations(query, [sae], most=MOST_PROSE, limit=MOST_EXPLAINED))
     return found
@@ -100,7 +104,7 @@ def label_phrases(query: Query) -> Arm:
 
 def _is_full(rows: Sequence[Row]) -> bool:
     n = Counter(row.arm for row in rows)
-    return n[arms.MORE] > 0 or n[arms.WORDS] >= MOST_LABELLED or n[arms.PROSE] >= MOST_EXPLAINED
+    return n[arms.MORE] > 0 or n[arms.PROSE] >= MOST_EXPLAINED
 
 
 def context_arms(query: Query, runs: Sequence[int]) -> list[Arm]:

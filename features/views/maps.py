@@ -12,11 +12,11 @@ from django.views.decorators.vary import vary_on_headers
 
 from features import layouts
 from features.evidence import NotFound, find_feature, find_sae
-from features.label_kinds import kinds_of
 from features.markup import label_html
 from features.models import SAE, Layout
 from features.search.query import QueryError
 from features.search.text import indexes_matching
+from features.shown_labels import labels_of
 from features.views.chosen import run_if_any, run_of, run_query
 
 YEAR = 31_536_000
@@ -40,8 +40,8 @@ def map_data(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def map_kinds(request: HttpRequest, slug: str) -> HttpResponse:
-    """Who wrote each feature's label, uint8 [d_sae] (features.label_kinds): it changes with every label."""
-    answer = HttpResponse(kinds_of(find_sae(slug)).tobytes(), content_type="application/octet-stream")
+    """Who wrote each feature's label, uint8 [d_sae] (features.shown_labels): it changes with every label."""
+    answer = HttpResponse(labels_of(find_sae(slug)).kinds.tobytes(), content_type="application/octet-stream")
     patch_cache_control(answer, private=True, no_cache=True)
     return answer
 

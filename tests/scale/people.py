@@ -55,6 +55,7 @@ def _changes(sae: SAE) -> None:
         for label in given.defer("feature__logits", "feature__neighbours")
     ]  # fmt: skip
     LabelChange.objects.bulk_create(changes, batch_size=1000)
+    SAE.objects.filter(pk=sae.pk).update(last_label_change=changes[-1].pk if changes else 0)
 
 
 def _marks(rng: np.random.Generator, keys: Sequence[int], n: int, people: Sequence[User]) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection, transaction
 
+from features import shown_labels
+from features.models import SAE
 from features.search import database, filling
 
 
@@ -25,5 +27,6 @@ class Command(BaseCommand):
             runs, phrases = filling.fill(connection)
             database.make(connection)
             database.rebuild(connection)
+            shown_labels.changed(*SAE.objects.values_list("pk", flat=True))  # phrases have other keys now
         said = f"{phrases:,} phrases and the words of {runs:,} runs were added, {gone:,} unused phrases removed."
         self.stdout.write(said)

@@ -12,9 +12,9 @@ from features.evidence import NotFound
 from features.knowledge import labelling
 from features.knowledge.people import knowledge_of
 from features.knowledge.rules import Refused
-from features.label_kinds import NONE, PERSON, RULE, kinds_of
 from features.models import SAE, Feature, Label, LabelChange, Phrase, Vote
 from features.search.meaning import nearest
+from features.shown_labels import NONE, PERSON, RULE, labels_of
 from tests import factories
 from tests.factories import DEAD, NAMED, TIED, World
 
@@ -150,7 +150,7 @@ def test_hostile_words_are_kept_as_they_are(named: Feature, bob: User) -> None:
 
 def test_the_kinds_that_a_table_filters_by_follow(world: World, named: Feature, bob: User) -> None:
     def kind(index: int) -> int:
-        return int(kinds_of(SAE.objects.get(pk=world.sae.pk))[index])
+        return int(labels_of(SAE.objects.get(pk=world.sae.pk)).kinds[index])
 
     rows = some(world, DEAD, TIED)
     assert (kind(DEAD), kind(TIED)) == (NONE, RULE)

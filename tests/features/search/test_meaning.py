@@ -23,10 +23,12 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meaning, "_kept", Codes())
 
 
-@pytest.fixture(params=["the database's way", "in memory"])
+@pytest.fixture(params=["few", "without pgvector", "too many to keep"])
 def either_way(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "in memory":
+    if request.param == "without pgvector":
         monkeypatch.setattr(database, "has_signs", lambda alias: False)
+    if request.param == "too many to keep":
+        monkeypatch.setattr(meaning, "MOST_KEPT", -1)
 
 
 def texts(found: list[meaning.Near]) -> list[str]:
@@ -68,6 +70,21 @@ def test_the_nearest_are_those_of_the_highest_cosines(either_way: None) -> None:
     assert recalled >= 38  # of 40
 
 
+def test_among_some_phrases_alone(either_way: None) -> None:
+    made = [f"rivers and lakes {n}" for n in range(40)]
+    remember([*made, *PHRASES])
+    keys = dict(Phrase.objects.values_list("text", "pk"))
+    chosen = {"capital cities", *made[5:8]}
+    among = np.zeros(1 + max(keys[text] for text in chosen), bool)
+    among[[keys[text] for text in chosen]] = True
+    found = set(texts(nearest("rivers and lakes", 9, candidates=20, among=among)))
+    assert found
+    assert found <= chosen
+    remember(["rivers and lakes, newer"])
+    assert "rivers and lakes, newer" not in texts(nearest("rivers and lakes", 9, candidates=20, among=among))
+    assert nearest("rivers and lakes", 9, among=np.zeros(0, bool)) == []
+
+
 def test_a_phrase_is_kept_once_with_its_signs(either_way: None) -> None:
     remember(PHRASES)
     remember([*PHRASES, "more", ""])
@@ -105,6 +122,7 @@ def test_signs_take_the_place_of_codes_where_pgvector_comes_later(db: None, monk
     with monkeypatch.context() as before:
         before.setattr(database, "has_signs", lambda alias: False)
         remember(PHRASES)
+    monkeypatch.setattr(meaning, "MOST_KEPT", -1)
     assert nearest("streams of water", 1) == []
     database.make_signs(connection)
     assert texts(nearest("streams of water", 1)) == ["rivers and lakes"]

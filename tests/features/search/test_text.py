@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from features import shown_labels
 from features.models import ContextWords, Feature, Label, Phrase, Run
 from features.search import contexts, filling, text
 from features.search.contexts import index_run
@@ -85,11 +86,13 @@ def test_a_label_that_is_no_longer_shown_is_not_found(world: World) -> None:
     remember(["cities, by Ada"])
     assert indexes_matching(world.run, "by Ada").indexes.tolist() == [NAMED]
     Feature.objects.update(label=None)
-    assert indexes_matching(world.run, "by Ada").indexes.tolist() == []
+    shown_labels.changed(world.sae.pk)
+    assert indexes_matching(Run.objects.get(), "by Ada").indexes.tolist() == []
 
 
 def test_two_queries_whatever_is_asked(odd_world: World, django_assert_max_num_queries: Any) -> None:
     filling.fill(connection)
+    indexes_matching(odd_world.run, "labels are kept from now on")
     for q in ("river", "7", "the", '"of the" bank', "!=", "nothing like it", ""):
         with django_assert_max_num_queries(2):
             indexes_matching(odd_world.run, q)
