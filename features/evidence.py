@@ -162,7 +162,7 @@ def relatives_of(feature: Feature, activity: Activity | None, *, elsewhere: int 
     lists = unpack_ranked(bytes(feature.neighbours), 2)
     lists += unpack_ranked(bytes(activity.partners) if activity else b"")
     indexes = {index for near in lists for index, _ in near.pairs()}
-    wanted = Feature.objects.filter(sae=feature.sae_id, index__in=indexes).values("pk")
+    wanted = Feature.objects.filter(sae=feature.sae_id, index__among=indexes).values("pk")
     if elsewhere and feature.label:
         wanted = wanted.union(_of_same_label(feature, elsewhere), all=True)
     rows = Feature.objects.filter(pk__in=wanted).select_related("label__author", "sae").only(*_NAMED)
@@ -183,7 +183,7 @@ _NAMED = (
 """What a list says of a feature that it names."""
 
 
-SAME_LABEL = 500
+SAME_LABEL = 200
 """Labels of the same text that are looked at for features of other SAEs: thousands bear what a rule says most."""
 
 
@@ -221,6 +221,6 @@ def find_example(run: Run, activity: Activity, number: int) -> ShownExample:
 def with_contexts(run: Run, lists: Sequence[Sequence[Example]]) -> list[list[ShownExample]]:
     """Examples of one or more features, each with its context: one query for all."""
     numbers = {example.context for examples in lists for example in examples}
-    rows = Context.objects.filter(run=run, number__in=numbers).defer("features")
+    rows = Context.objects.filter(run=run, number__among=numbers).defer("features")
     contexts = {context.number: context for context in rows}
     return [[ShownExample(example, contexts[example.context]) for example in examples] for examples in lists]

@@ -15,7 +15,7 @@ class Kept(Generic[T]):
     """Values by key, those that were used last, of ``limit`` bytes together. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit, self.size = limit, 0
         self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -29,8 +29,10 @@ class Kept(Generic[T]):
     def keep(self, key: Hashable, value: T, size: int) -> T:
         """``value``, kept under ``key`` and counted as ``size`` bytes; the newest is kept whatever its size."""
         with self._lock:
+            _, before = self._values.pop(key, (None, 0))
             self._values[key] = value, size
-            self._values.move_to_end(key)
-            while len(self._values) > 1 and sum(size for _, size in self._values.values()) > self.limit:
-                self._values.popitem(last=False)
+            self.size += size - before
+            while len(self._values) > 1 and self.size > self.limit:
+                _, (_, gone) = self._values.popitem(last=False)
+                self.size -= gone
         return value

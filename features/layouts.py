@@ -109,7 +109,7 @@ def _lines(sae: SAE, run: Run | None, indexes: list[int]) -> list[Line]:
         features = Feature.objects.filter(sae=sae, index__in=indexes).select_related("label__author")
         bare = {feature.index: feature for feature in features.defer("logits", "neighbours")}
         return [Line(bare[index], None, None) for index in indexes if index in bare]
-    rows = Activity.objects.filter(run=run, index__in=indexes).for_table().defer("examples")
+    rows = Activity.objects.filter(run=run, index__among=indexes).for_table().defer("examples")
     known = {row.index: row for row in rows}
     return [
         Line(row.feature, row, sparkline(unpack_histogram(bytes(row.histogram))))

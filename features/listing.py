@@ -154,7 +154,7 @@ class Found:
         return find(order, key, key=place)
 
     def _rows(self, indexes: list[int], *, packed: bool) -> list[Activity]:
-        rows = Activity.objects.filter(run=self.run, index__in=indexes).for_table()
+        rows = Activity.objects.filter(run=self.run, index__among=indexes).for_table()
         rows = rows if packed else rows.defer("histogram", "examples")
         by_index = {row.index: row for row in rows} if indexes else {}
         return [by_index[index] for index in indexes if index in by_index]

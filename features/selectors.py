@@ -9,6 +9,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.urls import reverse
 
 from features.evidence import ShownExample, newest_runs
+from features.kept import Kept
 from features.models import SAE, Activity, Context, Feature, LanguageModel, Run
 from features.passages import Passage, alone, excerpt, whole
 from features.plots.bars import Sparkline, sparkline
@@ -80,8 +81,27 @@ class Row:
     passage: Passage | None
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a line shows of a feature's activity in a run, which never changes."""
+
+    sparkline: Sparkline
+    top_tokens: list[str]
+    passage: Passage | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return 1000 + 250 * (len(self.passage.pieces) if self.passage else 0)
+
+
+_kept: Kept[_Seen] = Kept(32 << 20)
+
+
 def rows(run: Run, activities: Sequence[Activity]) -> list[Row]:
-    """Features of one run, in their order: one query, for the contexts of all."""
+    """Features of one run, in their order: one query, for the contexts of those that this process has not
+    shown lately.
+    """
     return _rows([(run, activity) for activity in activities])
 
 
@@ -115,12 +135,20 @@ def _bare(feature: Feature, runs: dict[int, Run]) -> Row:
 
 
 def _rows(shown: Sequence[tuple[Run, Activity]]) -> list[Row]:
+    keys = [(run.pk, run.revision, run.created_at, activity.index) for run, activity in shown]
+    seen = {key: one for key in keys if (one := _kept.find(key))}
+    new = [(key, *pair) for key, pair in zip(keys, shown, strict=True) if key not in seen]
+    made = _see([(run, activity) for _, run, activity in new])
+    seen |= {key: _kept.keep(key, one, one.size) for (key, *_), one in zip(new, made, strict=True)}
+    bases = {run.pk: reverse("features", args=[run.sae.slug]) for run in {run.pk: run for run, _ in shown}.values()}
+    return [_row(*pair, seen[key], bases[pair[0].pk]) for key, pair in zip(keys, shown, strict=True)]
+
+
+def _see(shown: Sequence[tuple[Run, Activity]]) -> list[_Seen]:
     """Only what a line shows is unpacked: the highest examples, their tokens at the peak, and the first as text."""
     tops = [unpack_top(bytes(activity.examples), PEAKS) for _, activity in shown]
     texts = _token_ids([(run, example.context) for (run, _), top in zip(shown, tops, strict=True) for example in top])
-    slugs = {run.pk: run.sae.slug for run, _ in shown}
-    bases = {pk: reverse("features", args=[slug]) for pk, slug in slugs.items()}
-    return [_row(*pair, top, texts, bases[pair[0].pk]) for pair, top in zip(shown, tops, strict=True)]
+    return [_seen(*pair, top, texts) for pair, top in zip(shown, tops, strict=True)]
 
 
 def _token_ids(wanted: Sequence[tuple[Run, int]]) -> dict[tuple[int, int], bytes]:
@@ -130,24 +158,27 @@ def _token_ids(wanted: Sequence[tuple[Run, int]]) -> dict[tuple[int, int], bytes
     by_run: dict[int, set[int]] = {}
     for run, number in wanted:
         by_run.setdefault(run.pk, set()).add(number)
-    named = reduce(or_, (Q(run=run, number__in=numbers) for run, numbers in by_run.items()))
+    named = reduce(or_, (Q(run=run, number__among=numbers) for run, numbers in by_run.items()))
     found = Context.objects.filter(named).values_list("run_id", "number", "token_ids")
     return {(run, number): bytes(packed) for run, number, packed in found}
 
 
-def _row(
-    run: Run, activity: Activity, top: Sequence[Example], texts: Mapping[tuple[int, int], bytes], base: str
-) -> Row:
-    tokens, feature = tokens_of(run.sae.model), activity.feature
-    feature.sae = run.sae
+def _seen(run: Run, activity: Activity, top: Sequence[Example], texts: Mapping[tuple[int, int], bytes]) -> _Seen:
+    tokens = tokens_of(run.sae.model)
     ids = (token_at(texts[run.pk, example.context], example.peak) for example in top)
     peaks = list(dict.fromkeys(alone(tokens, [i]) for i in ids))
     passage = None
     if top:
         whole_text = unpack_tokens(texts[run.pk, top[0].context])
         passage = excerpt(tokens, whole_text, top[0], activity.max_activation, (10, 5))
-    spark = sparkline(unpack_histogram(bytes(activity.histogram)))
-    return Row(feature, f"{base}{activity.index}/", run, activity, spark, peaks, passage)
+    return _Seen(sparkline(unpack_histogram(bytes(activity.histogram))), peaks, passage)
+
+
+def _row(run: Run, activity: Activity, seen: _Seen, base: str) -> Row:
+    feature = activity.feature
+    feature.sae = run.sae
+    address = f"{base}{activity.index}/"
+    return Row(feature, address, run, activity, seen.sparkline, seen.top_tokens, seen.passage)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ row. Who writes the log locks that row first, so that the keys of one SAE's chan
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from django.db import connection
@@ -19,21 +20,42 @@ NONE, RULE, MODEL, PERSON = range(4)
 NAMES = {"none": NONE, "rule": RULE, "model": MODEL, "person": PERSON}
 BATCH = 10_000
 
-_SHOWN = """SELECT f."index", l.source, p.id FROM features_feature f JOIN features_label l ON l.id = f.label_id
+_SHOWN = """SELECT f."index", l.source, l.id, p.id FROM features_feature f JOIN features_label l ON l.id = f.label_id
     LEFT JOIN features_phrase p ON p.text = l.text WHERE f.sae_id = %s"""
 
 
 @dataclass(frozen=True)
 class ShownLabels:
-    """``kinds`` uint8 [d_sae], of NONE, RULE, MODEL and PERSON; ``phrases`` int64 [d_sae], keys of Phrase, 0 for none.
-
-    As they were after change ``last``, at ``epoch``.
+    """``kinds`` uint8 [d_sae], of NONE, RULE, MODEL and PERSON; ``labels`` and ``phrases`` int64 [d_sae], keys of Label
+    and Phrase, 0 for none. As they were after change ``last``, at ``epoch``.
     """
 
     epoch: int
     last: int
     kinds: NDArray[np.uint8]
+    labels: NDArray[np.int64]
     phrases: NDArray[np.int64]
+
+    @cached_property
+    def between(self) -> tuple[int, int] | None:
+        """The first and the last key of those labels."""
+        keys = self.labels[self.labels > 0]
+        return (int(keys.min()), int(keys.max())) if len(keys) else None
+
+    def with_phrases(self, keys: Sequence[int]) -> NDArray[np.bool_]:
+        """Which features show a label of these texts, [d_sae]."""
+        return _among(self.phrases, keys)
+
+    def with_labels(self, keys: Sequence[int]) -> NDArray[np.bool_]:
+        return _among(self.labels, keys)
+
+
+def _among(column: NDArray[np.int64], keys: Sequence[int]) -> NDArray[np.bool_]:
+    """np.isin, as fast as reading a table allows: keys are near to each other."""
+    table = np.zeros(max(keys, default=0) + 2, bool)
+    table[list(keys)] = True
+    found: NDArray[np.bool_] = table.take(column, mode="clip")
+    return found
 
 
 _kept: Kept[ShownLabels] = Kept(128 << 20)
@@ -66,26 +88,28 @@ def changed(*saes: int) -> None:
 
 
 def _keep(key: tuple[object, ...], known: ShownLabels) -> ShownLabels:
-    return _kept.keep(key, known, known.kinds.nbytes + known.phrases.nbytes)
+    return _kept.keep(key, known, known.kinds.nbytes + known.labels.nbytes + known.phrases.nbytes)
 
 
 def _read(sae: SAE) -> ShownLabels:
     """What changes after ``sae`` was read is read twice rather than never."""
-    kinds, phrases = np.zeros(sae.d_sae, np.uint8), np.zeros(sae.d_sae, np.int64)
+    kinds = np.zeros(sae.d_sae, np.uint8)
+    labels, phrases = np.zeros(sae.d_sae, np.int64), np.zeros(sae.d_sae, np.int64)
     with connection.cursor() as cursor:
         cursor.execute(_SHOWN, [sae.pk])
         while rows := cursor.fetchmany(BATCH):
-            indexes = [index for index, _, _ in rows]
-            kinds[indexes] = [NAMES[source] for _, source, _ in rows]
-            phrases[indexes] = [phrase or 0 for _, _, phrase in rows]
-    return ShownLabels(sae.label_epoch, sae.last_label_change, kinds, phrases)
+            indexes, sources, keys, texts = zip(*rows, strict=True)
+            at = np.array(indexes)
+            kinds[at], labels[at] = [NAMES[source] for source in sources], keys
+            phrases[at] = [key or 0 for key in texts]
+    return ShownLabels(sae.label_epoch, sae.last_label_change, kinds, labels, phrases)
 
 
 def _after(known: ShownLabels, sae: SAE) -> ShownLabels:
     phrase = Phrase.objects.filter(text=OuterRef("after__text")).values("pk")
     changes = LabelChange.objects.filter(sae=sae, pk__gt=known.last).order_by("pk")
-    rows = list(changes.values_list("pk", "index", "after__source", Subquery(phrase)))
-    kinds, phrases = known.kinds.copy(), known.phrases.copy()
-    for _, index, source, key in rows:
-        kinds[index], phrases[index] = NAMES[source or "none"], key or 0
-    return ShownLabels(known.epoch, rows[-1][0] if rows else sae.last_label_change, kinds, phrases)
+    rows = list(changes.values_list("pk", "index", "after__source", "after", Subquery(phrase)))
+    kinds, labels, phrases = known.kinds.copy(), known.labels.copy(), known.phrases.copy()
+    for _, index, source, label, text in rows:
+        kinds[index], labels[index], phrases[index] = NAMES[source or "none"], label or 0, text or 0
+    return ShownLabels(known.epoch, rows[-1][0] if rows else sae.last_label_change, kinds, labels, phrases)

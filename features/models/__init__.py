@@ -1,5 +1,6 @@
 """The feature database: one file per aggregate, each QuerySet beside its model."""
 
+from features.models import lookups  # noqa: F401 - registers them
 from features.models.access import ApiKey, LoginToken
 from features.models.activity import Activity, Context
 from features.models.collection import Collection, CollectionItem

@@ -23,7 +23,7 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
         for feature in features:
             if run := runs.get(feature.sae_id):
                 indexes.setdefault(run.pk, []).append(feature.index)
-        named = (models.Q(run=run, index__in=some) for run, some in indexes.items())
+        named = (models.Q(run=run, index__among=some) for run, some in indexes.items())
         return self.filter(reduce(or_, named)) if indexes else self.none()
 
 

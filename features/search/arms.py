@@ -146,14 +146,34 @@ def phrases_of(texts: Sequence[str]) -> Arm:
     return Arm("SELECT value AS text FROM json_each(%s) ORDER BY key", [json.dumps(list(texts))])
 
 
+def explained(query: Query, labels: tuple[int, int], *, most: int) -> Arm:
+    """Labels, from the first to the last key of ``labels``, whose explanation has all words of ``query``."""
+    if connection.vendor == "postgresql":
+        where = "explanation <> '' AND features_prose(explanation) @@ %s::tsquery AND id BETWEEN %s AND %s"
+        found = f"SELECT id, explanation FROM features_label WHERE {where}"  # noqa: S608 - our own names
+    else:
+        found = """SELECT l.id, l.explanation FROM features_label_prose(%s) w JOIN features_label l ON l.id = w.rowid
+            WHERE w.rowid BETWEEN %s AND %s"""
+    sql = f"""
+        WITH found AS MATERIALIZED ({found} LIMIT {most})
+        SELECT {PROSE} AS arm, 0 AS owner, found.id AS number, found.explanation AS text, CAST(NULL AS bytea) AS packed
+        FROM found UNION ALL {_more(most)}"""  # noqa: S608 - our own names and numbers
+    return Arm(sql, [_prose(query), *labels])
+
+
+def _prose(query: Query) -> str:
+    """The words of ``query`` as an index of explanations is asked for them."""
+    if connection.vendor == "postgresql":
+        return " & ".join(f"'{word}'{':*' * prefix}" for word, prefix in query.index_keys())
+    return " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in query.index_keys())
+
+
 def explanations(query: Query, saes: Sequence[int] | None, *, most: int, limit: int) -> Arm:
     """Features, of ``saes`` or of all, whose shown label has an explanation with all words of ``query``."""
     if connection.vendor == "postgresql":
-        asked = " & ".join(f"'{word}'{':*' * prefix}" for word, prefix in query.index_keys())
         where = "explanation <> '' AND features_prose(explanation) @@ %s::tsquery"
         found, text = f"SELECT id, explanation FROM features_label WHERE {where}", "l.explanation"  # noqa: S608
     else:
-        asked = " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in query.index_keys())
         found = "SELECT rowid AS id FROM features_label_prose(%s)"
         text = "(SELECT explanation FROM features_label WHERE id = l.id)"  # read of those features that are asked for
     features = _features_with(saes)
@@ -164,7 +184,7 @@ def explanations(query: Query, saes: Sequence[int] | None, *, most: int, limit: 
                 CAST(NULL AS bytea) AS packed
             FROM found l {features.sql} LIMIT {limit}) hits
         UNION ALL {_more(most)}"""  # noqa: S608 - our own names and numbers
-    return Arm(sql, [asked, *features.params])
+    return Arm(sql, [_prose(query), *features.params])
 
 
 def lists(query: Query, runs: Sequence[int]) -> Arm:

@@ -1,6 +1,5 @@
 """Features of a run by text: what the filter of its table finds."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +9,13 @@ from django.db import connection
 from django.db.models import QuerySet
 from numpy.typing import NDArray
 
+from features.kept import Kept
 from features.models import Context, Feature, LanguageModel, Run
 from features.search import arms
 from features.search.arms import Arm, Row
 from features.search.contexts import Found, Lists
 from features.search.query import Query
-from features.shown_labels import labels_of
+from features.shown_labels import ShownLabels, labels_of
 from features.store.contexts import unpack_features, unpack_tokens
 from features.store.words import Words
 from features.vocabulary import Tokens, tokens_of
@@ -24,8 +24,8 @@ MOST_CONTEXTS = 300
 """Contexts that are read for one search."""
 MOST_PHRASES = 1000
 """Distinct texts of labels that are looked at."""
-MOST_PROSE, MOST_EXPLAINED = 4000, 1000
-"""Explanations that are looked at, and features that are taken from them."""
+MOST_PROSE = 1000
+"""Explanations that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Matches:
     indexes: NDArray[np.int64]
     capped: bool
 
+
+_kept: Kept[Matches] = Kept(32 << 20)
 
 Models = Mapping[int, LanguageModel]
 """Of runs, by their keys."""
@@ -61,23 +63,35 @@ def indexes_matching(run: Run, q: str, among: QuerySet[Feature] | None = None) -
 
     Of ``among`` alone, if that is given. A label matches that holds each term anywhere, if that has three letters, else
     as a word; all else word by word. QueryError as Query.parse raises it. Two queries; one more where the run's words
-    are not indexed, and one where labels changed since the last search.
+    are not indexed, and one where labels changed since the last search. A process keeps what it found last: pages of
+    the same search cost nothing.
     """
     query = Query.parse(q)
     if not query:
         return Matches(np.empty(0, np.int64), capped=False)
-    wanted = [*_label_arms(query, run.sae_id), *context_arms(query, [run.pk])]
+    shown = labels_of(run.sae)
+    key = (run.pk, run.revision, run.created_at, shown.epoch, shown.last, query.text)
+    known = _kept.find(key)
+    wanted = [] if known else [*_label_arms(query, shown), *context_arms(query, [run.pk])]
     rows = arms.fetch(wanted if among is None else [*wanted, arms.these(among)])
+    if known is None:
+        known = _found(run, query, shown, rows)
+        _kept.keep(key, known, known.indexes.nbytes)
+    if among is None:
+        return known
+    theirs = [row.number for row in rows if row.arm == arms.THESE]
+    return Matches(np.intersect1d(known.indexes, np.array(theirs, np.int64)), known.capped)
+
+
+def _found(run: Run, query: Query, shown: ShownLabels, rows: Sequence[Row]) -> Matches:
     mentions, capped = mentions_in(query, rows, {run.pk: run.sae.model}, MOST_CONTEXTS)
-    found = np.isin(labels_of(run.sae).phrases, _matching(arms.PHRASES, query.label_matches, rows))
-    found[_matching(arms.PROSE, query.matches, rows)] = True
+    found = shown.with_phrases(_matching(arms.PHRASES, query.label_matches, rows))
+    found |= shown.with_labels(_matching(arms.PROSE, query.matches, rows))
     for mention in mentions:
         found[mention.features] = True
     if query.text.isdecimal() and int(query.text) < len(found):
         found[int(query.text)] = True
-    if among is not None:
-        found &= np.isin(np.arange(len(found)), [row.number for row in rows if row.arm == arms.THESE])
-    return Matches(np.flatnonzero(found), capped or _is_full(rows))
+    return Matches(np.flatnonzero(found), capped or any(row.arm == arms.MORE for row in rows))
 
 
 def _matching(arm: int, matches: Callable[[str], bool], rows: Sequence[Row]) -> list[int]:
@@ -87,11 +101,11 @@ def _matching(arm: int, matches: Callable[[str], bool], rows: Sequence[Row]) -> 
     return [row.number for row in of_arm if row.text in good]
 
 
-def _label_arms(query: Query, sae: int) -> list[Arm]:
+def _label_arms(query: Query, shown: ShownLabels) -> list[Arm]:
     """A PHRASES arm and, if there are words, a PROSE arm."""
     found = [arms.texts(label_phrases(query), most=MOST_PHRASES)]
-    if query.phrases:
-        found.append(arms.explanations(query, [sae], most=MOST_PROSE, limit=MOST_EXPLAINED))
+    if query.phrases and shown.between:
+        found.append(arms.explained(query, shown.between, most=MOST_PROSE))
     return found
 
 
@@ -100,11 +114,6 @@ def label_phrases(query: Query) -> Arm:
     if query.pieces:
         return arms.phrases_with_letters(query.pieces)
     return arms.phrases_with_words(query) if query.phrases else arms.phrases_with_signs(query.literals)
-
-
-def _is_full(rows: Sequence[Row]) -> bool:
-    n = Counter(row.arm for row in rows)
-    return n[arms.MORE] > 0 or n[arms.PROSE] >= MOST_EXPLAINED
 
 
 def context_arms(query: Query, runs: Sequence[int]) -> list[Arm]:

@@ -118,9 +118,8 @@ def test_the_page_costs_the_same_for_any_number_of_features(
     world: World, client_in: Client, django_assert_num_queries: Any
 ) -> None:
     client_in.get(SAE)
-    with django_assert_num_queries(
-        7
-    ):  # session, user, run with its SAE, ten activities, contexts, runs to choose from, how it was trained
+    # Session, user, run with its SAE, ten activities, runs to choose from, how it was trained; contexts the first time.
+    with django_assert_num_queries(6):
         client_in.get(SAE)
 
 

@@ -40,6 +40,12 @@ TERMS = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept of what was found."""
+    monkeypatch.setattr(text._kept, "find", lambda key: None)
+
+
 @pytest.fixture
 def odd_world(world: World) -> World:
     """Labels, explanations and contexts with whatever may trip a parser."""
