@@ -7,8 +7,9 @@ from operator import or_
 
 import numpy as np
 from django.db.models import OuterRef, Q, Subquery
+from numpy.typing import NDArray
 
-from features.evidence import NotFound, ShownExample, logit_effects
+from features.evidence import NotFound, ShownExample, logit_effects, with_ids
 from features.knowledge.naming import Name
 from features.models import SAE, Activity, Context, Feature, Run
 from features.passages import alone
@@ -21,6 +22,8 @@ from features.vectors import vector_of
 from features.vocabulary import Tokens, tokens_of
 
 EXAMPLES = 5
+Texts = dict[tuple[int, int], tuple[Context, NDArray[np.uint32]]]
+"""Contexts with the ids of their tokens, by run and number."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,17 @@ def newest_runs(saes: set[int]) -> dict[int, Run]:
     return {run.sae_id: run for run in Run.objects.filter(pk__in=chosen).select_related("corpus", "sae__model")}
 
 
-def _contexts(pairs: Sequence[tuple[Run | None, Activity | None]]) -> dict[tuple[int, int], Context]:
-    """The contexts of the examples that are shown, by run and number: one query, or none."""
+def _contexts(pairs: Sequence[tuple[Run | None, Activity | None]]) -> Texts:
+    """The contexts of the examples that are shown: one query, or none."""
     named = [
-        Q(run=run, number__in=[example.context for example in _strongest(activity)])
+        Q(run=run, number__among=[example.context for example in _strongest(activity)])
         for run, activity in pairs
         if run and activity
     ]
     if not named:
         return {}
     rows = Context.objects.filter(reduce(or_, named)).defer("features")
-    return {(row.run_id, row.number): row for row in rows}
+    return {(row.run_id, row.number): (row, ids) for row, ids in with_ids(rows)}
 
 
 def _strongest(activity: Activity) -> list[Example]:
@@ -117,13 +120,13 @@ def _side(
     run: Run | None,
     activity: Activity | None,
     chart: BarChart | None,
-    texts: dict[tuple[int, int], Context],
+    texts: Texts,
 ) -> Side:
     tokens = tokens_of(feature.sae.model)
     positive, negative = meters(logit_effects(feature), tokens)
     examples = []
     if run and activity:
-        shown = [ShownExample(example, texts[run.pk, example.context]) for example in _strongest(activity)]
+        shown = [ShownExample(example, *texts[run.pk, example.context]) for example in _strongest(activity)]
         examples = [readable(one, tokens, activity.max_activation) for one in shown]
     return Side(feature, run, activity, chart, positive, negative, examples)
 

@@ -3,7 +3,7 @@
 Pages and the API read the same functions. Each says how many queries it costs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.http import Http404
 from numpy.typing import NDArray
 
 from features.models import SAE, Activity, Context, Feature, Label, LanguageModel, Run
-from features.store.contexts import unpack_tokens
+from features.store.contexts import unpack_many_tokens
 from features.store.examples import NEAR_MISS, SILENT, Example, unpack_examples
 from features.store.ranked import Ranked, unpack_ranked
 
@@ -24,14 +24,11 @@ class NotFound(Http404):
 
 @dataclass(frozen=True)
 class ShownExample:
-    """An example with the context that it names."""
+    """An example with the context that it names, and the ids of that one's tokens."""
 
     example: Example
     context: Context
-
-    @property
-    def token_ids(self) -> NDArray[np.uint32]:
-        return unpack_tokens(bytes(self.context.token_ids))
+    token_ids: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -222,5 +219,11 @@ def with_contexts(run: Run, lists: Sequence[Sequence[Example]]) -> list[list[Sho
     """Examples of one or more features, each with its context: one query for all."""
     numbers = {example.context for examples in lists for example in examples}
     rows = Context.objects.filter(run=run, number__among=numbers).defer("features")
-    contexts = {context.number: context for context in rows}
-    return [[ShownExample(example, contexts[example.context]) for example in examples] for examples in lists]
+    contexts = {context.number: (context, ids) for context, ids in with_ids(rows)}
+    return [[ShownExample(example, *contexts[example.context]) for example in examples] for examples in lists]
+
+
+def with_ids(contexts: Iterable[Context]) -> list[tuple[Context, NDArray[np.uint32]]]:
+    """Each with the ids of its tokens."""
+    listed = list(contexts)
+    return list(zip(listed, unpack_many_tokens([bytes(row.token_ids) for row in listed]), strict=True))

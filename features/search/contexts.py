@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from features.search.query import Query
 from features.search.words import LONGEST, split
-from features.store.contexts import unpack_tokens
+from features.store.contexts import unpack_many_tokens
 from features.store.words import Words, pack_words
 from features.vocabulary import Tokens, tokens_from
 
@@ -71,7 +71,7 @@ def _tokens(run_id: int, connection: Any) -> Tokens | None:
 
 
 def _decoded(rows: Sequence[tuple[int, bytes]], tokens: Tokens) -> Iterator[tuple[int, str]]:
-    texts = tokens.decode([unpack_tokens(bytes(packed)) for _, packed in rows])
+    texts = tokens.decode(unpack_many_tokens([bytes(packed) for _, packed in rows]))
     return zip((number for number, _ in rows), texts, strict=True)
 
 

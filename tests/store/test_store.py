@@ -12,6 +12,8 @@ from features.store.contexts import (
     token_at,
     unpack_features,
     unpack_ids,
+    unpack_many_features,
+    unpack_many_tokens,
     unpack_tokens,
 )
 from features.store.examples import (
@@ -64,6 +66,10 @@ def test_a_column_of_mostly_small_numbers_is_shorter_than_its_largest_asks_for()
 def test_ids(numbers: list[int]) -> None:
     assert unpack_ids(pack_ids(numbers)).tolist() == numbers
     assert unpack_tokens(pack_tokens(numbers)).tolist() == numbers
+    parts = [numbers, [], numbers[:3], numbers[::-1], [2**20, 5], numbers]
+    assert [ids.tolist() for ids in unpack_many_tokens([pack_tokens(part) for part in parts])] == parts
+    cited = [sorted(set(part)) for part in parts]
+    assert [found.tolist() for found in unpack_many_features([pack_features(part) for part in parts])] == cited
     assert [token_at(pack_tokens(numbers), i) for i in range(len(numbers))] == numbers
     assert unpack_features(pack_features(numbers)).tolist() == sorted(set(numbers))
 
