@@ -33,6 +33,12 @@ def unpack_many_tokens(blobs: Sequence[bytes]) -> list[NDArray[np.uint32]]:
     return _parted(flat.astype(np.uint32), ends)
 
 
+def unpack_flat_tokens(blobs: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
+    """The ids of all, one after the other, and where those of each end."""
+    flat, ends = _read_many(blobs)
+    return flat, ends.tolist()
+
+
 def token_at(blob: bytes, position: int) -> int:
     """One of the ids that ``unpack_tokens`` gives."""
     return number_at(blob, 4, int.from_bytes(blob[:4], "little"), position)

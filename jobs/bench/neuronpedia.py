@@ -15,7 +15,7 @@ from django.db import connection
 from numpy.typing import NDArray
 
 from features.models import Activity, LanguageModel, Run
-from features.store.contexts import unpack_many_tokens
+from features.store.contexts import unpack_flat_tokens
 from features.store.examples import unpack_examples
 from features.store.histogram import unpack_histogram
 from features.store.ranked import unpack_ranked
@@ -103,12 +103,16 @@ def read_ours(cursor: Cursor, run: Run, index: int) -> Any:
     )[0]
     labels = _all(cursor, LABELS, [feature])
     examples = unpack_examples(packed)
-    contexts = dict(_all(cursor, CONTEXTS, [key, examples.contexts.tolist()]))
-    strings = _strings(run.sae.model)
-    ids = unpack_many_tokens(list(contexts.values()))
-    flat, ends = strings[np.concatenate(ids)].tolist() if ids else [], np.cumsum([len(own) for own in ids]).tolist()
-    texts = {number: flat[start:end] for number, start, end in zip(contexts, [0, *ends], ends, strict=False)}
-    shown = [(texts[e.context], e.band, e.positions.tolist(), e.values.tolist()) for e in examples]
+    numbers, bands, ends = (column.tolist() for column in (examples.contexts, examples.bands, examples.ends))
+    contexts = dict(_all(cursor, CONTEXTS, [key, numbers]))
+    strings, (ids, stops) = _strings(run.sae.model), unpack_flat_tokens(list(contexts.values()))
+    flat = strings[ids].tolist()
+    texts = {number: flat[start:end] for number, start, end in zip(contexts, [0, *stops], stops, strict=False)}
+    positions, values = examples.positions.tolist(), examples.values.tolist()
+    shown = [
+        (texts[number], band, positions[start:end], values[start:end])
+        for number, band, start, end in zip(numbers, bands, [0, *ends], ends, strict=False)
+    ]
     effects = [[(strings[i], value) for i, value in ranked.pairs()] for ranked in unpack_ranked(logits, 2)]
     near = [list(ranked.pairs()) for ranked in (*unpack_ranked(neighbours, 2), *unpack_ranked(partners))]
     return statistics, labels, shown, effects, near, unpack_histogram(histogram)
