@@ -21,7 +21,7 @@ class Ranked:
     values: NDArray[np.float32]
 
     def pairs(self) -> Iterator[tuple[int, float]]:
-        return ((int(i), float(v)) for i, v in zip(self.ids, self.values, strict=True))
+        return zip(self.ids.tolist(), self.values.tolist(), strict=True)
 
 
 def pack_ranked(*lists: Ranked) -> bytes:

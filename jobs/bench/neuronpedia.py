@@ -26,12 +26,15 @@ NUMBER = 3  # of 65,536 features, where all SAEs together have a million
 READ, WARMING = 300, 30
 TABLES = ("Neuron", "Activation", "Explanation")
 FEATURE = """SELECT a.n_firing, a.n_contexts, a.density, a.max_activation, a.mean_activation, f.decoder_norm,
-    f.encoder_decoder_cosine, f.label_id, a.examples, a.histogram, a.partners, f.logits, f.neighbours, f.id, a.run_id
-    FROM features_activity a JOIN features_feature f ON f.id = a.feature_id WHERE a."index" = %s AND a.run_id =
+    f.encoder_decoder_cosine, f.label_id, a.examples, a.histogram, a.partners, f.logits, f.neighbours, a.run_id,
+    l.id, l.text, l.explanation, l.source, l.author_id, l.author_name, l.rule, l."precision", l.n_held_out, l.method,
+    l.explainer
+    FROM features_activity a JOIN features_feature f ON f.id = a.feature_id
+    LEFT JOIN features_label l ON l.feature_id = f.id WHERE a."index" = %s AND a.run_id =
     (SELECT r.id FROM features_run r JOIN features_sae s ON s.id = r.sae_id WHERE s.slug = %s
     ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
-LABELS = """SELECT id, text, explanation, source, author_id, author_name, rule, "precision", n_held_out, method,
-    explainer FROM features_label WHERE feature_id = %s"""
+LABEL = 14
+"""The column in which a label begins."""
 CONTEXTS = "SELECT number, token_ids FROM features_context WHERE run_id = %s AND number = ANY(%s)"
 Cursor = psycopg.Cursor[Any]
 
@@ -97,11 +100,10 @@ def _times(run: Run, schema: str, source: tuple[str, str], n: int) -> dict[str, 
 
 
 def read_ours(cursor: Cursor, run: Run, index: int) -> Any:
-    """A feature with its statistics, weights and labels, and each example as tokens and values: three statements."""
-    *statistics, packed, histogram, partners, logits, neighbours, feature, key = _all(
-        cursor, FEATURE, [index, run.sae.slug]
-    )[0]
-    labels = _all(cursor, LABELS, [feature])
+    """A feature with its statistics, weights and labels, and each example as tokens and values: two statements."""
+    rows = _all(cursor, FEATURE, [index, run.sae.slug])
+    *statistics, packed, histogram, partners, logits, neighbours, key = rows[0][:LABEL]
+    labels = [row[LABEL:] for row in rows if row[LABEL] is not None]
     examples = unpack_examples(packed)
     numbers, bands, ends = (column.tolist() for column in (examples.contexts, examples.bands, examples.ends))
     contexts = dict(_all(cursor, CONTEXTS, [key, numbers]))
