@@ -99,6 +99,7 @@ class Command(BaseCommand):
             environment = dict(os.environ)
             if part != "pages":
                 environment |= {"FEATURESCOPE_VAR": folder, "DATABASE_URL": ""}
+                environment.pop("DJANGO_SETTINGS_MODULE", None)  # those of tests have another folder in each process
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         answer: dict[str, Any] = {} if done.returncode else json.loads(done.stdout.splitlines()[-1])
         return answer
