@@ -140,7 +140,8 @@ def _rows(shown: Sequence[tuple[Run, Activity]]) -> list[Row]:
     new = [(key, *pair) for key, pair in zip(keys, shown, strict=True) if key not in seen]
     made = _see([(run, activity) for _, run, activity in new])
     seen |= {key: _kept.keep(key, one, one.size) for (key, *_), one in zip(new, made, strict=True)}
-    bases = {run.pk: reverse("features", args=[run.sae.slug]) for run in {run.pk: run for run, _ in shown}.values()}
+    slugs = {run.pk: run.sae.slug for run, _ in shown}
+    bases = {pk: reverse("features", args=[slug]) for pk, slug in slugs.items()}
     return [_row(*pair, seen[key], bases[pair[0].pk]) for key, pair in zip(keys, shown, strict=True)]
 
 

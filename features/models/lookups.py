@@ -1,9 +1,18 @@
 """Lookups of our own, for every field."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Field, Lookup
+
+
+def among(column: str, values: Sequence[Any], vendor: str) -> tuple[str, list[Any]]:
+    """A condition: ``column`` is one of any number of ``values``, which are one parameter."""
+    if vendor == "postgresql":
+        kind = "bigint" if all(isinstance(value, int) for value in values) else "text"
+        return f"{column} = ANY(%s::{kind}[])", [list(values)]
+    return f"{column} IN (SELECT value FROM json_each(%s))", [json.dumps(list(values))]  # noqa: S608 - our own
 
 
 @Field.register_lookup
@@ -15,7 +24,5 @@ class Among(Lookup):  # type: ignore[type-arg]
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         column, params = self.process_lhs(compiler, connection)
-        numbers = [int(number) for number in self.rhs]
-        if connection.vendor == "postgresql":
-            return f"{column} = ANY(%s::bigint[])", [*params, numbers]
-        return f"{column} IN (SELECT value FROM json_each(%s))", [*params, json.dumps(numbers)]  # noqa: S608
+        condition, numbers = among(column, [int(number) for number in self.rhs], connection.vendor)
+        return condition, [*params, *numbers]

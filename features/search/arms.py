@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.db.models import QuerySet
 
-from features.models import Feature
+from features.models import Feature, lookups
 from features.search.query import Query
 
 EXACT, WORDS, INSIDE, PROSE, MEANING, LISTS, MORE, PHRASES, THESE = range(9)
@@ -48,10 +48,7 @@ def fetch(arms: Sequence[Arm]) -> list[Row]:
 
 def among(column: str, values: Sequence[Any]) -> Arm:
     """A condition: ``column`` is one of any number of ``values``, which are one parameter."""
-    if connection.vendor == "postgresql":
-        kind = "bigint" if all(isinstance(value, int) for value in values) else "text"
-        return Arm(f"{column} = ANY(%s::{kind}[])", [list(values)])
-    return Arm(f"{column} IN (SELECT value FROM json_each(%s))", [json.dumps(list(values))])  # noqa: S608 - our own
+    return Arm(*lookups.among(column, values, connection.vendor))
 
 
 def labels(arm: int, phrases: Arm, saes: Sequence[int] | None, *, most: int, limit: int) -> Arm:
@@ -96,7 +93,7 @@ def _more(most: int) -> str:
 
 
 def _features_with(saes: Sequence[int] | None) -> Arm:
-    """Joins the features, of ``saes`` or of all, that show the label ``l``, by an index that holds all of this."""
+    """Joins the features, of ``saes`` or of all, that show the label ``l``."""
     scope = among("sae_id", saes) if saes is not None else Arm("1 = 1", [])
     if connection.vendor == "postgresql":
         of = f'SELECT sae_id, "index" FROM features_feature WHERE label_id = l.id AND {scope.sql} OFFSET 0'  # noqa: S608
@@ -108,12 +105,10 @@ def phrases_with_words(query: Query, *, whole: bool = False) -> Arm:
     """Texts of phrases that hold all words of ``query``; an unfinished one too as it is, if ``whole``."""
     keys = [(word, prefix and not whole) for word, prefix in query.index_keys()]
     if connection.vendor == "postgresql":
-        asked = " & ".join(f"'{word}'{':*' * prefix}" for word, prefix in keys)
         found = "features_phrase p WHERE array_to_tsvector(string_to_array(p.words, ' ')) @@ %s::tsquery"
     else:
-        asked = " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in keys)
         found = "features_phrase_words(%s) w JOIN features_phrase p ON p.id = w.rowid"
-    return Arm(f"SELECT p.id, p.text FROM {found}", [asked])  # noqa: S608
+    return Arm(f"SELECT p.id, p.text FROM {found}", [_asked(keys)])  # noqa: S608
 
 
 def phrases_with_letters(terms: Sequence[str]) -> Arm:
@@ -158,14 +153,14 @@ def explained(query: Query, labels: tuple[int, int], *, most: int) -> Arm:
         WITH found AS MATERIALIZED ({found} LIMIT {most})
         SELECT {PROSE} AS arm, 0 AS owner, found.id AS number, found.explanation AS text, CAST(NULL AS bytea) AS packed
         FROM found UNION ALL {_more(most)}"""  # noqa: S608 - our own names and numbers
-    return Arm(sql, [_prose(query), *labels])
+    return Arm(sql, [_asked(query.index_keys()), *labels])
 
 
-def _prose(query: Query) -> str:
-    """The words of ``query`` as an index of explanations is asked for them."""
+def _asked(keys: Sequence[tuple[str, bool]]) -> str:
+    """All of these words, or for True those that begin with them, as a full-text index is asked for them."""
     if connection.vendor == "postgresql":
-        return " & ".join(f"'{word}'{':*' * prefix}" for word, prefix in query.index_keys())
-    return " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in query.index_keys())
+        return " & ".join(f"'{word}'{':*' * prefix}" for word, prefix in keys)
+    return " AND ".join(f'"{word}"{"*" * prefix}' for word, prefix in keys)
 
 
 def explanations(query: Query, saes: Sequence[int] | None, *, most: int, limit: int) -> Arm:
@@ -184,7 +179,7 @@ def explanations(query: Query, saes: Sequence[int] | None, *, most: int, limit: 
                 CAST(NULL AS bytea) AS packed
             FROM found l {features.sql} LIMIT {limit}) hits
         UNION ALL {_more(most)}"""  # noqa: S608 - our own names and numbers
-    return Arm(sql, [_prose(query), *features.params])
+    return Arm(sql, [_asked(query.index_keys()), *features.params])
 
 
 def lists(query: Query, runs: Sequence[int]) -> Arm:

@@ -7,7 +7,6 @@ MOST_KEPT phrases memory is dearer than time, and pgvector is asked where Postgr
 texts anew, which takes about 15 microseconds each and no room.
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 from django.db import connection
 from numpy.typing import NDArray
 
-from features.search import database
+from features.search import arms, database
 from features.search.embedding import WIDTH, cosines, embed, sign_codes
 
 CANDIDATES = 1000
@@ -117,11 +116,10 @@ class Codes:
 
     def _read(self, ids: Sequence[int]) -> _Rows:
         """These phrases, the last that is kept, and all newer ones."""
-        some = "id = ANY(%s)" if connection.vendor == "postgresql" else "id IN (SELECT value FROM json_each(%s))"
-        given = list(ids) if connection.vendor == "postgresql" else json.dumps(ids)
+        some = arms.among("id", ids)
         select = f"SELECT id, text, {_code()} FROM features_phrase WHERE"  # noqa: S608 - our own
         with connection.cursor() as cursor:
-            cursor.execute(f"{select} {some} UNION {select} id >= %s ORDER BY 1", [given, self.last[0]])
+            cursor.execute(f"{select} {some.sql} UNION {select} id >= %s ORDER BY 1", [*some.params, self.last[0]])
             return [(key, text, bytes(code)) for key, text, code in cursor.fetchall()]
 
     def _is_of_another_database(self, rows: _Rows) -> bool:

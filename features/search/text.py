@@ -72,7 +72,7 @@ def indexes_matching(run: Run, q: str, among: QuerySet[Feature] | None = None) -
     shown = labels_of(run.sae)
     key = (run.pk, run.revision, run.created_at, shown.epoch, shown.last, query.text)
     known = _kept.find(key)
-    wanted = [] if known else [*_label_arms(query, shown), *context_arms(query, [run.pk])]
+    wanted = [] if known is not None else [*_label_arms(query, shown), *context_arms(query, [run.pk])]
     rows = arms.fetch(wanted if among is None else [*wanted, arms.these(among)])
     if known is None:
         known = _found(run, query, shown, rows)

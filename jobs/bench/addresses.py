@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from features.columns import columns_of
 from features.listing import ORDERS, Edge
 from features.models import SAE, Collection, Context, Label, Layout, Run, Tag
-from features.store.contexts import unpack_tokens
+from features.store.contexts import unpack_many_tokens
 from features.vocabulary import tokens_of
 from jobs.bench.timing import Address
 
@@ -39,7 +39,7 @@ class Site:
         written = Label.objects.exclude(source=Label.Source.RULE).order_by("pk")[:4000]
         labels = list(written.values_list("text", flat=True)[::20])
         tokens = Context.objects.filter(run=runs[0]).order_by("number").values_list("token_ids", flat=True)[:200]
-        texts = tokens_of(runs[0].sae.model).decode([unpack_tokens(bytes(packed)) for packed in tokens])
+        texts = tokens_of(runs[0].sae.model).decode(unpack_many_tokens([bytes(packed) for packed in tokens]))
         words = sorted({word for text in texts for word in text.split() if word.isalpha() and len(word) > 3})
         return cls(rng, runs, labels, words)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from features import shown_labels
 from features.models import SAE, Feature, Label, Run
 from features.search.phrases import remember
 from jobs import bulk
@@ -43,7 +44,7 @@ def write_labels(spool: Spool, sae: SAE, run: Run | None, counts: Counts) -> Non
         chunk = _sort(bodies, there, run, counts)
         changed = _write(chunk) or changed
     if changed:
-        SAE.objects.filter(pk=sae.pk).update(label_epoch=sae.label_epoch + 1)
+        shown_labels.changed(sae.pk)
 
 
 def _features(sae: SAE, indexes: set[int]) -> Iterator[Feature]:
