@@ -10,6 +10,7 @@ from features.models.feature import Feature
 from features.models.label import Label, LabelChange, Vote
 from features.models.language_model import LanguageModel, Vocabulary
 from features.models.layout import Layout
+from features.models.member import Member, Role
 from features.models.notes import Comment, Star, Tag, Tagging
 from features.models.phrase import ContextWords, Phrase
 from features.models.run import Run
@@ -32,7 +33,9 @@ __all__ = [
     "LanguageModel",
     "Layout",
     "LoginToken",
+    "Member",
     "Phrase",
+    "Role",
     "Run",
     "Star",
     "Tag",
