@@ -15,6 +15,7 @@ from features.models.notes import Comment, Star, Tag, Tagging
 from features.models.phrase import ContextWords, Phrase
 from features.models.run import Run
 from features.models.sae import SAE
+from features.models.sharing import Freezing, Kind, LinkView, Received, ShareLink, Snapshot, WrongPassword
 
 __all__ = [
     "SAE",
@@ -28,18 +29,25 @@ __all__ = [
     "ContextWords",
     "Corpus",
     "Feature",
+    "Freezing",
+    "Kind",
     "Label",
     "LabelChange",
     "LanguageModel",
     "Layout",
+    "LinkView",
     "LoginToken",
     "Member",
     "Phrase",
+    "Received",
     "Role",
     "Run",
+    "ShareLink",
+    "Snapshot",
     "Star",
     "Tag",
     "Tagging",
     "Vocabulary",
     "Vote",
+    "WrongPassword",
 ]
