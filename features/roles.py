@@ -1,8 +1,10 @@
 """Who may do what: four roles, each of which may all that the one before it may. Asked here and nowhere else."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from features.models.member import Role
 
@@ -20,3 +22,39 @@ def role_of(user: Any) -> Role | None:
 def is_at_least(user: Any, role: Role) -> bool:
     mine = role_of(user)
     return mine is not None and mine >= role
+
+
+def is_administrator(user: Any) -> bool:
+    return is_at_least(user, Role.ADMINISTRATOR)
+
+
+def refusal(role: Role) -> str:
+    """What whoever lacks the role is told."""
+    return f"This needs the role “{role.label}”: ask an administrator of this site for it."
+
+
+@dataclass(frozen=True)
+class May:
+    """What templates ask before they show a form: no page offers what would be refused."""
+
+    user: Any
+
+    @property
+    def write(self) -> bool:
+        return self._is(Role.RESEARCHER)
+
+    @property
+    def review(self) -> bool:
+        return self._is(Role.REVIEWER)
+
+    @property
+    def administer(self) -> bool:
+        return self._is(Role.ADMINISTRATOR)
+
+    def _is(self, role: Role) -> bool:
+        return self.user is not None and is_at_least(self.user, role)
+
+
+def for_templates(request: HttpRequest) -> dict[str, May]:
+    """``{% if may.write %}``. A request that broke off early has no user."""
+    return {"may": May(getattr(request, "user", None))}

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from ninja import Field, Router, Schema, Status
 
+from features.api.auth import researcher, viewer
 from features.api.schemas import Problem
 from features.evidence import NotFound, find_feature, find_sae
 from features.models import ApiKey
@@ -54,7 +55,17 @@ class ActivationsOut(TrialOut):
 
 @router.post(
     "/saes/{slug}/features/{index}/activations",
-    response={200: ActivationsOut, 202: TrialOut, 409: Problem, 422: Problem, 429: Problem, 503: Problem, **FAULTS},
+    auth=researcher,
+    response={
+        200: ActivationsOut,
+        202: TrialOut,
+        403: Problem,
+        409: Problem,
+        422: Problem,
+        429: Problem,
+        503: Problem,
+        **FAULTS,
+    },
     summary="Run a text through one feature",
 )
 def run_text(request: HttpRequest, slug: str, index: int, asked: TextIn) -> Any:
@@ -71,6 +82,7 @@ def run_text(request: HttpRequest, slug: str, index: int, asked: TextIn) -> Any:
 
 @router.get(
     "/trials/{pk}",
+    auth=viewer,
     response={200: ActivationsOut, 202: TrialOut, 422: Problem, **FAULTS},
     summary="A text that was run, or is on its way",
 )

@@ -6,13 +6,14 @@ from django import forms
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 
+from features.roles import is_administrator
 from jobs import catalogue
 from jobs.catalogue import Choices, NotUsable, clip
 from jobs.engine import hub
 from jobs.requests import MAX_PLACE, ExtractionRequest
 
 PLACES = ("model", "sae", "corpus")
-ONLY_STAFF = "only staff may give a path on the server; choose one from the list, or ask a member of staff."
+ONLY_ADMINISTRATORS = "only an administrator may give a path on the server; choose one from the list, or ask one."
 
 
 def _whole(name: str, low: int, high: int | None, **options: Any) -> forms.IntegerField:
@@ -70,7 +71,7 @@ class OverridesForm(SAEForm):
 
 
 class PlaceForm(OverridesForm):
-    """An SAE by its place: a repository of a hub or, for staff, a full path."""
+    """An SAE by its place: a repository of a hub or, for administrators, a full path."""
 
     place = forms.CharField(
         label="Repository or path",
@@ -88,7 +89,7 @@ class PlaceForm(OverridesForm):
     def clean_place(self) -> str:
         place: str = self.cleaned_data["place"]
         if place.startswith("/") and not self.may_give_paths:
-            raise forms.ValidationError("Place: only staff may give a path on the server; upload the files instead.")
+            raise forms.ValidationError("Place: only an administrator may give a path; upload the files instead.")
         if not place.startswith("/") and hub.parse(place) is None:
             raise forms.ValidationError(
                 f"Place: {clip(place)} is neither a full path nor owner/name, which a folder may follow."
@@ -101,7 +102,7 @@ class PlaceForm(OverridesForm):
 
 
 class ExtractionForm(SAEForm):
-    """``model``, ``sae`` and ``corpus`` are chosen from what is known here; staff may type a path instead.
+    """``model``, ``sae`` and ``corpus`` are chosen from what is known here; administrators may type a path instead.
 
     Paths are read by the workers, so whoever could name any path could read any file of the server.
     """
@@ -139,7 +140,7 @@ class ExtractionForm(SAEForm):
 
     def __init__(self, *args: Any, user: AbstractBaseUser | AnonymousUser, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.may_give_paths: bool = getattr(user, "is_staff", False)
+        self.may_give_paths = is_administrator(user)
         self.choices = {
             "model": catalogue.model_choices(),
             "sae": catalogue.sae_choices(),
@@ -192,11 +193,11 @@ class ExtractionForm(SAEForm):
         return data
 
     def _settle(self, name: str) -> None:
-        """A path that staff typed wins over the choice; from anybody else it is refused, not passed over."""
+        """A path that an administrator typed wins over the choice; from anybody else it is refused, not passed over."""
         label = self.fields[name].label
         path = self.cleaned_data.get(f"{name}_path")
         if not self.may_give_paths and self.data.get(f"{name}_path"):
-            self.add_error(name, f"{label}: {ONLY_STAFF}")
+            self.add_error(name, f"{label}: {ONLY_ADMINISTRATORS}")
         elif path:
             self.cleaned_data[name] = path
             self.errors.pop(name, None)

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from features.models import Run
+from features.roles import is_administrator
 from jobs import services
 from jobs.forms import PLACES, ExtractionForm
 from jobs.models import Job
@@ -104,13 +105,13 @@ def _job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
 
 
 def _may_change(request: HttpRequest, job: Job) -> bool:
-    return bool(getattr(request.user, "is_staff", False) or job.owner_id == request.user.pk)
+    return is_administrator(request.user) or job.owner_id == request.user.pk
 
 
 def _changeable(request: HttpRequest, pk: int) -> Job:
     job = get_object_or_404(Job, pk=pk)
     if not _may_change(request, job):
-        raise PermissionDenied(f"Job {pk} belongs to somebody else: only its owner and staff may change it.")
+        raise PermissionDenied(f"Job {pk} belongs to somebody else: only its owner and administrators may change it.")
     return job
 
 

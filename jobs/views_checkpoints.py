@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from features.roles import is_administrator
 from jobs import checkpoints, uploads
 from jobs.catalogue import NotUsable
 from jobs.forms import OverridesForm, PlaceForm
@@ -24,8 +25,7 @@ FORM_BYTES = 1 << 20  # of a multipart form, beside its files
 @require_http_methods(["GET", "POST"])
 def checkpoint_list(request: HttpRequest) -> HttpResponse:
     """Also takes the form that names a place."""
-    staff = _is_staff(request)
-    form = PlaceForm(request.POST if request.method == "POST" else None, may_give_paths=staff)
+    form = PlaceForm(request.POST if request.method == "POST" else None, may_give_paths=is_administrator(request.user))
     if form.is_valid():
         return redirect(checkpoints.add_place(form.cleaned_data["place"], form.cleaned_data, request.user))
     return _list(request, form=form, status=422 if form.errors else 200)
@@ -135,7 +135,7 @@ def checkpoint_delete(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _list(request: HttpRequest, status: int, form: PlaceForm | None = None, fault: str = "") -> HttpResponse:
     ctx = {
-        "form": form or PlaceForm(may_give_paths=_is_staff(request)),
+        "form": form or PlaceForm(may_give_paths=is_administrator(request.user)),
         "overrides": OverridesForm(auto_id="upload_%s"),
         "fault": fault,
         "checkpoints": Checkpoint.objects.for_listing()[:SHOWN],
@@ -183,16 +183,14 @@ def _checkpoint(pk: int) -> Checkpoint:
 def _changeable(request: HttpRequest, pk: int) -> Checkpoint:
     checkpoint = _checkpoint(pk)
     if not _may_change(request, checkpoint):
-        raise PermissionDenied(f"{checkpoint} belongs to somebody else: only its owner and staff may change it.")
+        raise PermissionDenied(
+            f"{checkpoint} is somebody else's: only its owner and administrators may change it."
+        )
     return checkpoint
 
 
 def _may_change(request: HttpRequest, checkpoint: Checkpoint) -> bool:
-    return _is_staff(request) or checkpoint.owner_id == request.user.pk
-
-
-def _is_staff(request: HttpRequest) -> bool:
-    return bool(getattr(request.user, "is_staff", False))
+    return is_administrator(request.user) or checkpoint.owner_id == request.user.pk
 
 
 def _choice(checkpoint: Checkpoint) -> str:

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from features.models import Run
+from features.roles import is_administrator
 from jobs import imports
 from jobs.catalogue import NotUsable
 from jobs.models import Import
@@ -20,7 +21,7 @@ from jobs.transfer.out import Named, files
 
 SHOWN = 100
 FORM_BYTES = 1 << 20  # of a multipart form, beside its files
-ONLY_STAFF = "Path: only staff may give a path on the server; upload the files instead."
+ONLY_ADMINISTRATORS = "Path: only an administrator may give a path on the server; upload the files instead."
 
 
 class NameForm(forms.Form):
@@ -89,8 +90,8 @@ def _add_files(request: HttpRequest) -> HttpResponse:
 
 def _add_path(request: HttpRequest) -> HttpResponse:
     form = PathForm(request.POST)
-    if not _is_staff(request):
-        return _list(request, fault=ONLY_STAFF, status=403)
+    if not is_administrator(request.user):
+        return _list(request, fault=ONLY_ADMINISTRATORS, status=403)
     if not form.is_valid():
         return _list(request, path=form, status=422)
     return redirect(imports.add_path(form.cleaned_data["path"], form.cleaned_data["name"], request.user))
@@ -145,7 +146,7 @@ def _list(
     ctx = {
         "upload": upload or NameForm(auto_id="upload_%s"),
         "path": path or PathForm(auto_id="path_%s"),
-        "may_give_paths": _is_staff(request),
+        "may_give_paths": is_administrator(request.user),
         "fault": fault,
         "imports": Import.objects.for_listing()[:SHOWN],
         "accepted": ",".join(imports.ACCEPTED),
@@ -165,13 +166,9 @@ def _import(pk: int) -> Import:
 def _changeable(request: HttpRequest, pk: int) -> Import:
     row = _import(pk)
     if not _may_change(request, row):
-        raise PermissionDenied(f"{row} belongs to somebody else: only its owner and staff may change it.")
+        raise PermissionDenied(f"{row} belongs to somebody else: only its owner and administrators may change it.")
     return row
 
 
 def _may_change(request: HttpRequest, row: Import) -> bool:
-    return _is_staff(request) or row.owner_id == request.user.pk
-
-
-def _is_staff(request: HttpRequest) -> bool:
-    return bool(getattr(request.user, "is_staff", False))
+    return is_administrator(request.user) or row.owner_id == request.user.pk

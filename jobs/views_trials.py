@@ -1,4 +1,4 @@
-"""“Try it”: a text of one's own through one feature. A trial is shown to its owner and to staff alone."""
+"""“Try it”: a text of one's own through one feature. A trial is shown to its owner and to administrators alone."""
 
 from datetime import timedelta
 from typing import Any

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 
 from features.api import schemas
+from features.api.auth import viewer
 from features.evidence import (
     Related,
     ShownExample,
@@ -36,6 +37,7 @@ PROBLEMS: dict[int, Any] = {401: schemas.Problem, 404: schemas.Problem, 422: sch
 
 @router.get(
     "/models",
+    auth=viewer,
     response={200: list[schemas.ModelSummaryOut], 401: schemas.Problem},
     summary="All models",
     tags=["Models"],
@@ -46,6 +48,7 @@ def list_models(request: HttpRequest) -> Any:
 
 @router.get(
     "/models/{slug}",
+    auth=viewer,
     response={200: schemas.ModelDetailOut, **PROBLEMS},
     summary="One model: its hook points and its SAEs",
     tags=["Models"],
@@ -58,20 +61,23 @@ def get_model(request: HttpRequest, slug: str) -> Any:
     return known | {"n_saes": len(saes), "hook_points": model.hook_points, "saes": saes}
 
 
-@router.get("/saes", response={200: list[schemas.SAEOut], 401: schemas.Problem}, summary="All SAEs")
+@router.get("/saes", auth=viewer, response={200: list[schemas.SAEOut], 401: schemas.Problem}, summary="All SAEs")
 def list_saes(request: HttpRequest) -> list[SAE]:
     runs = newest_runs()
     return [_with(sae, runs.get(sae.pk)) for sae in SAE.objects.for_listing()]
 
 
-@router.get("/saes/{slug}", response={200: schemas.SAEDetailOut, **PROBLEMS}, summary="One SAE")
+@router.get("/saes/{slug}", auth=viewer, response={200: schemas.SAEDetailOut, **PROBLEMS}, summary="One SAE")
 def get_sae(request: HttpRequest, slug: str) -> SAE:
     sae = find_sae(slug)
     return _with(sae, newest_run(sae))
 
 
 @router.get(
-    "/saes/{slug}/features", response={200: schemas.FeaturePage, **PROBLEMS}, summary="The features of an SAE, by page"
+    "/saes/{slug}/features",
+    auth=viewer,
+    response={200: schemas.FeaturePage, **PROBLEMS},
+    summary="The features of an SAE, by page",
 )
 def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQuery]) -> dict[str, Any]:
     run = find_run(find_sae(slug), query.run)
@@ -82,6 +88,7 @@ def list_features(request: HttpRequest, slug: str, query: Query[schemas.FeatureQ
 
 @router.get(
     "/saes/{slug}/features/{index}",
+    auth=viewer,
     response={200: schemas.FeatureOut, **PROBLEMS},
     summary="One feature: statistics, histogram, logit effects, related features and contexts",
 )

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
 
 from features.api import schemas
+from features.api.auth import viewer
 from features.search import query as asked
 from features.search.hybrid import Reason, search
 from features.search.lines import Line, lines
@@ -58,7 +59,9 @@ class SearchOut(Schema):
     capped: bool = Field(description="true if so many texts hold these words that not all were read")
 
 
-@router.get("/search", response={200: SearchOut, **PROBLEMS}, summary="Features by label, example text or meaning")
+@router.get(
+    "/search", auth=viewer, response={200: SearchOut, **PROBLEMS}, summary="Features by label, example text or meaning"
+)
 def search_features(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any]:
     parsed = asked.Query.parse(query.q)
     scope = find_scope(query.sae, query.model)

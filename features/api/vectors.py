@@ -8,6 +8,7 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from features.api import schemas
+from features.api.auth import viewer
 from features.evidence import find_feature, find_sae
 from features.vectors import vector_of
 
@@ -25,6 +26,7 @@ class VectorOut(Schema):
 
 @router.get(
     "/saes/{slug}/features/{index}/vector",
+    auth=viewer,
     response={200: VectorOut, 401: schemas.Problem, 404: schemas.Problem, 422: schemas.Problem},
     summary="One feature's decoder vector",
 )

@@ -18,8 +18,8 @@ from features.models import Collection, CollectionItem
 
 MOST = 10_000
 """How many features a collection holds."""
-OWNERS = "Whoever made a collection may change it, and staff."
-ADDERS = "Whoever put a feature into a collection may do this, the collection's owner, and staff."
+OWNERS = "Whoever made a collection may change it, and administrators."
+ADDERS = "Whoever put a feature into a collection may do this, the collection's owner, and administrators."
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def remove(collection: Collection, features: Iterable[int], user: Any) -> list[K
 
 def move(collection: Collection, item: CollectionItem, user: Any, *, up: bool) -> bool:
     """Change places with the item before or after; False at the end."""
-    require(rules.may_change(user, collection), "Whoever made a collection may put it in order, and staff.")
+    require(rules.may_change(user, collection), "Whoever made a collection may put it in order, and administrators.")
     with transaction.atomic():
         _hold(collection)
         item.refresh_from_db(fields=["position"])

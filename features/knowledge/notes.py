@@ -12,6 +12,8 @@ from features.knowledge.labelling import locked
 from features.knowledge.rules import MAX_TAGS, MAX_TEXT, Refused, prose
 from features.models import Comment, Feature, Star, Tag, Tagging
 
+AUTHORS = "Only whoever wrote a comment, and administrators,"
+
 
 def star(features: Iterable[int], user: Any) -> list[int]:
     """Star the features with these keys; returns those that were not starred: four queries."""
@@ -76,7 +78,7 @@ def comment(feature: Feature, text: str, user: Any) -> Comment:
 
 def delete_comment(comment: Comment, user: Any) -> str:
     """Erase the comment's text and leave its place; returns the text, of which no copy is kept."""
-    rules.require(rules.may_delete_comment(user, comment), "Whoever wrote a comment may delete it, and staff.")
+    rules.require(rules.may_delete_comment(user, comment), f"{AUTHORS} may delete it.")
     with transaction.atomic():
         row = Comment.objects.select_for_update().get(pk=comment.pk)
         if row.deleted_at is not None:
@@ -88,5 +90,5 @@ def delete_comment(comment: Comment, user: Any) -> str:
 
 def restore_comment(comment: Comment, text: str, user: Any) -> bool:
     """Put back a text that ``delete_comment`` returned; False if it stands there already."""
-    rules.require(rules.may_delete_comment(user, comment), "Whoever wrote a comment may put it back, and staff.")
+    rules.require(rules.may_delete_comment(user, comment), f"{AUTHORS} may put it back.")
     return bool(Comment.objects.filter(pk=comment.pk, deleted_at__isnull=False).update(text=text, deleted_at=None))

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 
 from features.models import Collection, CollectionItem, Comment
+from features.models.member import Role
+from features.roles import is_administrator, is_at_least, refusal
 
 MAX_LABEL = 200
 MAX_TEXT = 4000
@@ -82,7 +84,7 @@ def tag_name(text: str) -> str:
 
 def may_change(user: Any, collection: Collection) -> bool:
     """Rename, describe, share, put in order, delete."""
-    return bool(user.is_staff or (collection.owner_id is not None and collection.owner_id == user.pk))
+    return is_administrator(user) or (collection.owner_id is not None and collection.owner_id == user.pk)
 
 
 def may_change_item(user: Any, collection: Collection, item: CollectionItem) -> bool:
@@ -91,9 +93,13 @@ def may_change_item(user: Any, collection: Collection, item: CollectionItem) -> 
 
 
 def may_delete_comment(user: Any, comment: Comment) -> bool:
-    return bool(user.is_staff or (comment.author_id is not None and comment.author_id == user.pk))
+    return is_administrator(user) or (comment.author_id is not None and comment.author_id == user.pk)
 
 
 def require(allowed: bool, sentence: str) -> None:
     if not allowed:
         raise NotAllowed(sentence)
+
+
+def require_role(user: Any, role: Role) -> None:
+    require(is_at_least(user, role), refusal(role))

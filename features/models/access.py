@@ -23,7 +23,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def for_secret(self, secret: str) -> "ApiKey | None":
         found = self.filter(digest=digest_of(secret), revoked_at=None, user__is_active=True)
-        return found.select_related("user").first()
+        return found.select_related("user__member").first()
 
 
 class ApiKey(models.Model):
@@ -53,7 +53,7 @@ class LoginTokenQuerySet(models.QuerySet["LoginToken"]):
 
     def redeem(self, secret: str) -> Any:
         """The user, once: whoever comes second with the same token gets None."""
-        token = self.usable().filter(digest=digest_of(secret)).select_related("user").first()
+        token = self.usable().filter(digest=digest_of(secret)).select_related("user__member").first()
         if token is None or not self.usable().filter(pk=token.pk).update(used_at=timezone.now()):
             return None
         return token.user

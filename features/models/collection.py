@@ -8,17 +8,18 @@ from django.db.models import Q
 from django.urls import reverse
 
 from features.models.feature import Feature
+from features.roles import is_administrator
 
 
 class CollectionQuerySet(models.QuerySet["Collection"]):
     def visible_to(self, user: Any) -> Self:
-        """One's own, and those that are shared; to staff also those whose owner left."""
+        """One's own, and those that are shared; to administrators also those whose owner left."""
         seen = Q(shared=True) | Q(owner=user)
-        return self.filter(seen | Q(owner=None) if user.is_staff else seen)
+        return self.filter(seen | Q(owner=None) if is_administrator(user) else seen)
 
 
 class Collection(models.Model):
-    """Its owner and staff change it. ``shared``: everybody signed in may look at it and add to it."""
+    """Its owner and administrators change it. ``shared``: everybody signed in may look at it and add to it."""
 
     slug = models.SlugField(max_length=120, unique=True)
     name = models.CharField(max_length=120)

@@ -2,13 +2,11 @@
 
 from django.contrib import messages
 from django.contrib.auth import login
-from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -16,12 +14,10 @@ from features.forms import KeyForm
 from features.models import ApiKey, LoginToken
 
 
-@method_decorator(login_not_required, name="dispatch")
 class SignIn(LoginView):
     redirect_authenticated_user = True
 
 
-@login_not_required
 @never_cache
 @require_http_methods(["GET"])
 def login_token(request: HttpRequest, token: str) -> HttpResponse:
@@ -29,7 +25,7 @@ def login_token(request: HttpRequest, token: str) -> HttpResponse:
     user = LoginToken.objects.redeem(token)
     if user is None:
         return render(request, "registration/token_used.html", status=410)
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, user)
     return redirect("home")
 
 

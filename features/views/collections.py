@@ -155,9 +155,11 @@ _ITEM: dict[str, Callable[[HttpRequest, Collection, CollectionItem], Outcome]] =
 
 @require_safe
 def export(request: HttpRequest, slug: str, kind: str) -> StreamingHttpResponse:
+    types = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+    if kind not in types:
+        raise NotFound("A collection is exported as CSV or as JSON.")
     collection = find_collection(slug, request.user)
     rows = exporting.as_csv(collection) if kind == "csv" else exporting.as_json(collection)
-    types = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
     answer = StreamingHttpResponse(rows, content_type=types[kind])
     answer["Content-Disposition"] = f'attachment; filename="{collection.slug}.{kind}"'
     return answer

@@ -6,7 +6,7 @@
     READING -> WAITING          its worker was lost; MAX_LOST_READING times, then it is REFUSED
     READY, REFUSED -> WAITING   a person wants it read again, and may say what the files do not
 
-Everybody signed in may look at it and use it; its owner and staff may change it.
+Everybody signed in may look at it and use it; its owner and administrators may change it.
 """
 
 from datetime import timedelta

@@ -5,7 +5,7 @@
     READING -> WAITING          its worker was lost: the next one goes on behind what is read; MAX_LOST_READING times
     DONE, REFUSED -> WAITING    a person wants it read again
 
-Everybody signed in may look at it; its owner and staff may have it read again and delete it.
+Everybody signed in may look at it; its owner and administrators may have it read again and delete it.
 """
 
 from datetime import timedelta

@@ -5,7 +5,7 @@
     RUNNING -> WAITING           its worker left or was lost; MAX_LOST_TRYING times, then it is FAILED
     RUNNING, FAILED -> WAITING   a person sends it again, once its worker is lost or has said why not
 
-Its owner and staff see it, nobody else does.
+Its owner and administrators see it, nobody else does.
 """
 
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from features.models import SAE
+from features.roles import is_administrator
 from jobs.models.leases import Leased, expired, shown, take
 
 MAX_LOST_TRYING = 2
@@ -33,7 +34,7 @@ class TrialQuerySet(models.QuerySet["Trial"]):
     """Every change of state is one conditional UPDATE: of two who try, one sees that it changed nothing."""
 
     def visible_to(self, user: Any) -> Self:
-        return self if user.is_staff else self.filter(owner=user)
+        return self if is_administrator(user) else self.filter(owner=user)
 
     def live(self) -> Self:
         return self.filter(state__in=Trial.LIVE)

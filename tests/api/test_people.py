@@ -95,7 +95,10 @@ def test_stars_tags_and_comments(world: World, bob: Program, ada: Program) -> No
     assert ada.send("get", f"{FEATURE}/tags").json() == ["a"]
     made = bob.send("post", f"{FEATURE}/comments", {"text": "Why?"}).json()
     refused = ada.send("delete", f"/comments/{made['id']}")
-    assert (refused.status_code, refused.json()["detail"]) == (403, "Whoever wrote a comment may delete it, and staff.")
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "Only whoever wrote a comment, and administrators, may delete it.",
+    )
     assert bob.send("delete", f"/comments/{made['id']}").status_code == 204
     (left,) = ada.send("get", f"{FEATURE}/comments").json()
     assert (left["text"], left["author"], left["deleted"]) == ("", "bob", True)

@@ -274,7 +274,7 @@ def test_the_page_follows_its_state(client_of: Any) -> None:
 def test_members_add_repositories_and_staff_add_paths(as_member: Client, as_staff: Client, tmp_path: Path) -> None:
     place = str(case("saelens_v6__topk")[0])
     refused = as_member.post(ADD, {"place": place})
-    assert (refused.status_code, "only staff may give a path" in refused.content.decode()) == (422, True)
+    assert (refused.status_code, "only an administrator may give a path" in refused.content.decode()) == (422, True)
     nowhere = as_member.post(ADD, {"place": "../etc/<b>"}).content.decode()
     assert "../etc/&lt;b&gt; is neither a full path nor owner/name" in nowhere
     assert "there is nothing at" in as_staff.post(ADD, {"place": str(tmp_path / "gone")}).content.decode()
@@ -290,7 +290,7 @@ def test_members_add_repositories_and_staff_add_paths(as_member: Client, as_staf
 def test_others_look_but_do_not_change(as_owner: Client, member: User, as_staff: Client) -> None:
     checkpoint = read(added("saelens_v6__topk", member))
     page = as_owner.get(checkpoint.get_absolute_url()).content.decode()
-    assert "Only member and staff may change or delete it" in page
+    assert "Only member and administrators may change or delete it" in page
     assert str(checkpoint) in as_owner.get(ADD).content.decode()
     for action in ("read", "delete"):
         assert as_owner.post(f"{checkpoint.get_absolute_url()}{action}/").status_code == 403

@@ -85,7 +85,7 @@ def test_one_sentence_each(
 def test_a_path_is_for_staff_alone(registered: dict[str, Any], member: User, staff: User, tmp_path: Path) -> None:
     path = write_sae(tmp_path / "sae", d_in=64)
     assert faults(make(member, registered, sae_path=path)) == {
-        "sae": "SAE: only staff may give a path on the server; choose one from the list, or ask a member of staff."
+        "sae": "SAE: only an administrator may give a path on the server; choose one from the list, or ask one."
     }
     assert "not installed here" in faults(make(member, registered, sae=path))["sae"]
     form = make(staff, registered, sae_path=path)

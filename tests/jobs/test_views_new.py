@@ -76,7 +76,7 @@ def test_nothing_that_was_typed_is_lost(filled: dict[str, str], as_staff: Client
 
 def test_a_path_from_a_member_is_refused(filled: dict[str, str], as_member: Client) -> None:
     response = as_member.post(URL, filled | {"corpus_path": "/etc/passwd"})
-    assert "only staff may give a path" in response.content.decode()
+    assert "only an administrator may give a path" in response.content.decode()
     assert not Job.objects.exists()
 
 

@@ -7,6 +7,7 @@ from features.knowledge import notes, rules
 from features.knowledge.people import People, knowledge_of, people_of
 from features.knowledge.rules import NotAllowed, Refused
 from features.models import Comment, Feature, Star, Tagging
+from features.roles import role_of
 from tests.factories import NAMED, World
 
 
@@ -88,6 +89,7 @@ def test_people_of_is_one_query(named: Feature, bob: User, django_assert_num_que
     notes.star([named.pk], bob)
     notes.tag([named.pk], ["b", "a"], bob)
     notes.comment(named, "Hm", bob)
+    role_of(bob)  # which a request reads along with its user
     with django_assert_num_queries(1):  # type: ignore[operator]
         found = people_of(named, bob)
     assert found == People(starred=True, tags=["a", "b"], collections=[], n_labels=1, n_comments=1)

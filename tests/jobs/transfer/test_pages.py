@@ -118,7 +118,7 @@ def test_what_cannot_be_taken_is_told(as_member: Client) -> None:
 def test_only_staff_name_paths(as_member: Client, as_staff: Client, tmp_path: Path, broker: Redis) -> None:
     write_folder(tmp_path)
     answer = as_member.post("/import/", {"path": str(tmp_path)})
-    assert (answer.status_code, "only staff may give a path" in answer.content.decode()) == (403, True)
+    assert (answer.status_code, "only an administrator may give a path" in answer.content.decode()) == (403, True)
     assert 'name="path"' not in as_member.get("/import/").content.decode()
     relative = as_staff.post("/import/", {"path": "a/b"})
     assert (relative.status_code, "give it in full" in relative.content.decode()) == (422, True)
@@ -138,7 +138,7 @@ def test_nothing_is_written_without_the_token(member: User) -> None:
 def test_others_look_but_do_not_change(as_owner: Client, as_member: Client, member: User, as_staff: Client) -> None:
     row = Import.objects.create(name="mine", owner=member, source="/x", state=State.REFUSED, error="no")
     page = as_owner.get(f"/import/{row.pk}/").content.decode()
-    assert "Only member and staff may have it read again" in page
+    assert "Only member and administrators may have it read again" in page
     for what in ("read", "delete"):
         assert as_owner.post(f"/import/{row.pk}/{what}/").status_code == 403
         assert as_owner.get(f"/import/{row.pk}/{what}/").status_code == 405
