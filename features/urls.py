@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 
 from features.models.member import Role
-from features.routes import anyone, researcher, viewer
+from features.routes import administrator, anyone, researcher, viewer
 from features.views import (
     account,
     browse,
@@ -12,6 +12,7 @@ from features.views import (
     feature,
     go,
     maps,
+    members,
     model,
     people,
     run,
@@ -72,4 +73,5 @@ urlpatterns = [
     anyone("logout/", LogoutView.as_view(), name="logout"),
     viewer("account/keys/", account.keys, name="keys"),
     viewer("account/keys/<int:pk>/revoke/", account.revoke_key, name="key_revoke"),
+    administrator("members/", members.members, name="members"),
 ]

@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from features.models.member import Role
 from interp_site.local.redis import find_redis
 
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
+DEFAULTS = [role.label for role in Role if role < Role.ADMINISTRATOR]
 
 
 @register(Tags.security)
@@ -38,6 +40,15 @@ def the_secret_key_is_ours_alone(**kwargs: Any) -> list[CheckMessage]:
             id="interp_site.W002",
         )
     ]
+
+
+@register()
+def the_default_role_is_one(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEFAULT_ROLE in DEFAULTS:
+        return []
+    hint = f"Set it to one of {', '.join(DEFAULTS)}; `python manage.py role` makes administrators, one by one."
+    fault = f"DEFAULT_ROLE is {settings.DEFAULT_ROLE!r}, which is no role to give to everybody."
+    return [Error(fault, hint=hint, id="interp_site.E005")]
 
 
 @register()

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from features import shown_labels
 from features.columns import packed_from_rows
+from features.knowledge import members
 from features.models import SAE, Activity, Columns, Context, Corpus, Feature, Label, LanguageModel, Run, Vocabulary
+from features.models.member import Role
 from features.search.phrases import remember
 from features.store.contexts import pack_features, pack_ids, pack_tokens, unpack_tokens
 from features.store.examples import NEAR_MISS, SILENT, Examples, pack_examples, unpack_examples
@@ -67,8 +69,13 @@ def encode(text: str) -> list[int]:
 PASSWORD = "a long enough password"
 
 
-def make_user(username: str = "ada", **kwargs: Any) -> User:
-    return User.objects.create_user(username, password=PASSWORD, **kwargs)
+def make_user(username: str = "ada", role: Role | None = None, **kwargs: Any) -> User:
+    """Without a role, somebody with the default one."""
+    user = User.objects.create_user(username, password=PASSWORD, **kwargs)
+    if role is not None:
+        members.give(user, role)
+        user.refresh_from_db()
+    return user
 
 
 def make_model(slug: str = "tiny-lm", **kwargs: Any) -> LanguageModel:

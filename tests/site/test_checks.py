@@ -20,6 +20,7 @@ def test_the_defaults_are_fine(settings: Settings) -> None:
     assert checks.the_secret_key_is_ours_alone() == []
     assert checks.a_redis_is_installed() == []
     assert checks.the_hub_is_reached_safely() == []
+    assert checks.the_default_role_is_one() == []
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,21 @@ def test_no_redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(checks.a_redis_is_installed()) == ["interp_site.W003"]
     settings.REDIS_IS_LOCAL = False
     assert ids(checks.a_redis_is_installed()) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("viewer", []),
+        ("reviewer", []),
+        ("administrator", ["interp_site.E005"]),
+        ("owner", ["interp_site.E005"]),
+        ("", ["interp_site.E005"]),
+    ],
+)
+def test_the_default_role(settings: Settings, role: str, expected: list[str]) -> None:
+    settings.DEFAULT_ROLE = role
+    assert ids(checks.the_default_role_is_one()) == expected
 
 
 @pytest.mark.parametrize(
