@@ -1,5 +1,6 @@
 // Fetches the figures of a page and paints them in the page's colours; paints again when the theme changes.
-const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+// Without the button that would send a chart to Plotly's own site.
+const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
 function colour(name) {
   // A probe resolves light-dark(): a custom property alone would be handed over unresolved.
