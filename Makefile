@@ -32,6 +32,7 @@ lint: .venv/.installed-dev  ## style, types, who imports whom, Django's own chec
 	$(BIN)/lint-imports
 	$(BIN)/mypy $(ROOMS)
 	$(MANAGE) check --fail-level WARNING
+	HTTPS=1 $(MANAGE) check --deploy --fail-level WARNING
 	$(MANAGE) makemigrations --check --dry-run
 
 postgres: .venv/.installed-dev  ## the database's tests once more, on PostgreSQL

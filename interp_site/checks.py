@@ -9,13 +9,12 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from features.models.member import Role
 from interp_site.local.redis import find_redis
 
-LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
 DEFAULTS = [role.label for role in Role if role < Role.ADMINISTRATOR]
 
 
 @register(Tags.security)
 def hosts_are_served_safely(**kwargs: Any) -> list[CheckMessage]:
-    others = sorted(set(settings.ALLOWED_HOSTS) - LOCAL_HOSTS)
+    others = sorted(set(settings.ALLOWED_HOSTS) - settings.LOCAL_HOSTS)
     if not others:
         return []
     found: list[CheckMessage] = []
@@ -79,7 +78,7 @@ def the_hub_is_reached_safely(**kwargs: Any) -> list[CheckMessage]:
     if secret:
         hint = "Take the name and password out of HF_ENDPOINT, and set HF_TOKEN to a token."
         return [Error("HF_ENDPOINT holds a password, which ends up in logs.", hint=hint, id="interp_site.E004")]
-    if address.scheme == "http" and named not in {host.strip("[]") for host in LOCAL_HOSTS}:
+    if address.scheme == "http" and named not in {host.strip("[]") for host in settings.LOCAL_HOSTS}:
         hint = "Set HF_ENDPOINT to an address that begins with https://."
         return [Warning("Models and the token travel unencrypted.", hint=hint, id="interp_site.W004")]
     return []

@@ -47,6 +47,7 @@ VAR_DIR = Path(os.environ.get("FEATURESCOPE_VAR") or BASE_DIR / "var").resolve()
 
 DEBUG = _flag("DEBUG", False)
 SECRET_KEY = os.environ.get("SECRET_KEY") or _secret_key(VAR_DIR)
+LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = _words("CSRF_TRUSTED_ORIGINS")
 
@@ -190,9 +191,18 @@ CONTENT_SECURITY_POLICY = {
 }
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-if _flag("HTTPS", False):  # behind a proxy that speaks TLS
+SESSION_COOKIE_HTTPONLY, SESSION_COOKIE_SAMESITE = True, "Lax"
+# Not asked by `check --deploy`: whether all hosts below this name speak TLS, and whether browsers are shipped with it,
+# is for whoever owns the name to say, in the proxy.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if _flag("HTTPS", False):  # behind a proxy that speaks TLS and says so of each request
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    # For so long a browser that was here asks for this name by https alone. Short, since nobody can take it back.
+    SECURE_HSTS_SECONDS = int(os.environ.get("HSTS_SECONDS") or 3600)
+elif set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
+    # Nothing leaves the machine, so there is nothing to encrypt: no HSTS, no redirect, no cookies for https alone.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
 # The launcher starts a Redis of its own on this socket; REDIS_URL names another.
 REDIS_SOCKET = _socket(VAR_DIR)
