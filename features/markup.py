@@ -10,7 +10,7 @@ from html import escape
 from django.utils.safestring import SafeString
 
 from features.evidence import Related
-from features.models import Label, Run
+from features.models import Context, Label, Run
 from features.passages import passage_html
 from features.plots.bars import Bar
 from features.selectors import Effect, ReadableExample, Row
@@ -109,12 +109,7 @@ def example_html(example: ReadableExample, address: str, run: Run, run_query: st
     """
     context, home = example.context, escape(address)
     at = f"{home}contexts/{context.number}/"
-    value = ""
-    if example.value is not None:
-        title = ' title="pre-activation"' if example.near else ""
-        value = f'<span class="value"{title}>{signif(example.value)}</span>'
-    document = [f"<bdi>{_text(part)}</bdi>" for part in (context.document_source, context.document_id) if part]
-    place = " · ".join([*document, f"context {context.number:,}, from token {context.offset:,}"])
+    value, place = value_html(example), context_place(context)
     href, query = (home, f"?fold=1&amp;run={run.pk}") if unfolded else (at, f"?run={run.pk}")
     swap = f'hx-get="{at}{query}" hx-target="closest .example" hx-swap="outerHTML"'
     link = f'<a id="context-{context.number}" href="{href}{escape(run_query)}" {swap}>'
@@ -123,6 +118,20 @@ def example_html(example: ReadableExample, address: str, run: Run, run_query: st
         f'  <footer>{value} <span class="from">{place}</span> '
         f"{link}{'Fold' if unfolded else 'Full context'}</a></footer>\n</article>\n"
     )
+
+
+def value_html(example: ReadableExample) -> SafeString:
+    """The maximum of an example; nothing for a silent one."""
+    if example.value is None:
+        return SafeString("")
+    title = ' title="pre-activation"' if example.near else ""
+    return SafeString(f'<span class="value"{title}>{signif(example.value)}</span>')
+
+
+def context_place(context: Context) -> SafeString:
+    """Which document a context is of, and where in it."""
+    document = [f"<bdi>{_text(part)}</bdi>" for part in (context.document_source, context.document_id) if part]
+    return SafeString(" · ".join([*document, f"context {context.number:,}, from token {context.offset:,}"]))
 
 
 def effects_html(effects: Iterable[Effect]) -> SafeString:

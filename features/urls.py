@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 
 from features.models.member import Role
-from features.routes import administrator, anyone, researcher, viewer
+from features.routes import administrator, anyone, researcher, reviewer, viewer
 from features.views import (
     account,
     browse,
@@ -11,6 +11,7 @@ from features.views import (
     compare,
     feature,
     go,
+    links,
     maps,
     members,
     model,
@@ -19,6 +20,8 @@ from features.views import (
     sae,
     search,
     selection,
+    shared,
+    snapshots,
 )
 
 urlpatterns = [
@@ -68,6 +71,18 @@ urlpatterns = [
     viewer("models/", model.model_list, name="models"),
     viewer("models/<slug:slug>/", model.model_page, name="model"),
     viewer("runs/<int:pk>/", run.run_page, name="run"),
+    anyone("s/<str:token>", shared.shared, name="shared"),
+    anyone("s/<str:token>/evidence.zip", shared.shared_archive, name="shared_archive"),
+    anyone("evidence-key", shared.evidence_key, name="evidence_key"),
+    viewer("snapshots/", snapshots.snapshots, name="snapshots"),
+    researcher("snapshots/freeze/", snapshots.freeze, name="freeze"),
+    reviewer("snapshots/open/", snapshots.receive, name="receive"),
+    viewer("snapshots/<str:digest>/", snapshots.snapshot, name="snapshot"),
+    viewer("snapshots/<str:digest>/evidence.zip", snapshots.export, name="snapshot_export"),
+    researcher("snapshots/<str:digest>/links/", snapshots.make_link, name="make_link"),
+    researcher("links/", links.register, name="links"),
+    researcher("links/<int:pk>/", links.link_page, name="link"),
+    researcher("links/<int:pk>/revoke/", links.revoke, name="link_revoke"),
     anyone("login/", account.SignIn.as_view(), name="login"),
     anyone("login/<str:token>/", account.login_token, name="login_token"),
     anyone("logout/", LogoutView.as_view(), name="logout"),

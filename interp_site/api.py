@@ -8,6 +8,7 @@ from features.api.errors import explain_errors
 from features.api.people import router as people
 from features.api.saes import router as saes
 from features.api.search import router as search
+from features.api.sharing import router as sharing
 from features.api.vectors import router as vectors
 from features.routes import ANYONE, declare
 from jobs.api import router as trials
@@ -25,6 +26,7 @@ api.add_router("", search)
 api.add_router("", people)
 api.add_router("", collections)
 api.add_router("", vectors)
+api.add_router("", sharing)
 api.add_router("", trials)
 
 urls = api.urls

@@ -8,6 +8,8 @@ from features.evidence import NotFound
 from features.filters import ListingError
 from features.knowledge.rules import NotAllowed, Refused
 from features.search.query import QueryError
+from features.sharing.freezing import Damaged
+from features.sharing.shapes import Unreadable
 
 NOT_SIGNED_IN = "Sign in, or send an API key in the header X-API-Key."
 
@@ -32,10 +34,15 @@ def explain_errors(api: NinjaAPI) -> None:
     def not_allowed(request: HttpRequest, error: NotAllowed) -> HttpResponse:
         return say(request, 403, str(error))
 
+    @api.exception_handler(Damaged)
+    def damaged(request: HttpRequest, error: Damaged) -> HttpResponse:
+        return say(request, 500, str(error))
+
     @api.exception_handler(ListingError)
     @api.exception_handler(QueryError)
     @api.exception_handler(Refused)
-    def makes_no_sense(request: HttpRequest, error: ListingError | QueryError | Refused) -> HttpResponse:
+    @api.exception_handler(Unreadable)
+    def makes_no_sense(request: HttpRequest, error: ListingError | QueryError | Refused | Unreadable) -> HttpResponse:
         return say(request, 422, str(error))
 
     @api.exception_handler(ValidationError)

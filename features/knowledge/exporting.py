@@ -64,12 +64,13 @@ def rows(collection: Collection) -> Iterator[dict[str, Any]]:
     taggings = Prefetch("feature__taggings", Tagging.objects.select_related("tag").order_by("tag__name"))
     after = 0
     while chunk := list(items.filter(position__gt=after).prefetch_related(taggings)[:CHUNK]):
-        figures = _figures(chunk, runs)
+        figures = figures_of(chunk, runs)
         yield from (_row(item, runs.get(item.feature.sae_id), figures.get(item.feature_id)) for item in chunk)
         after = chunk[-1].position
 
 
-def _figures(items: list[CollectionItem], runs: dict[int, Run]) -> dict[int, Activity]:
+def figures_of(items: list[CollectionItem], runs: dict[int, Run]) -> dict[int, Activity]:
+    """What the features of ``items`` did in the newest run of their SAE, by key: one query."""
     newest = [run.pk for run in runs.values()]
     found = Activity.objects.filter(run__in=newest, feature__in=[item.feature_id for item in items])
     return {row.feature_id: row for row in found.only("feature_id", "density", "max_activation")}

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -117,11 +118,12 @@ class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
         return self.filter(revoked_at=None, expires_at__gt=timezone.now())
 
     def with_views(self) -> Self:
-        """``n_views``, without those of robots, and ``last_view``."""
-        people = Q(views__robot=False)
-        return self.annotate(
-            n_views=models.Count("views", people), last_view=models.Max("views__at", filter=people)
-        ).select_related("snapshot", "by")
+        """``n_views``, without those of robots, and ``last_view``; with the snapshot, but not its content."""
+        people = LinkView.objects.filter(link=OuterRef("pk"), robot=False).order_by().values("link")
+        counted = people.annotate(n=Count("pk")).values("n")
+        last = people.annotate(last=Max("at")).values("last")
+        found = self.annotate(n_views=Coalesce(Subquery(counted), 0), last_view=Subquery(last))
+        return found.select_related("snapshot").defer("snapshot__packed")
 
 
 class ShareLink(models.Model):
@@ -159,7 +161,7 @@ class ShareLink(models.Model):
 
 
 class LinkView(models.Model):
-    """Somebody opened a link. ``who`` is the name of whoever was signed in; ``robot``: a preview, which shows nothing."""
+    """Somebody opened a link. ``who``: the name of whoever was signed in. ``robot``: a preview, which shows nothing."""
 
     link = models.ForeignKey(ShareLink, on_delete=models.CASCADE, related_name="views")
     at = models.DateTimeField(default=timezone.now)

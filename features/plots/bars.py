@@ -1,5 +1,6 @@
 """Histograms as the shapes of an inline SVG: small pictures that need no script."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from features.store.histogram import Histogram, edges, first_bin
 
 WIDTH, HEIGHT = 360, 120
+PER_DECADE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class BarChart:
     foot: int = HEIGHT + 5
     box_width: int = WIDTH + 82
     box_height: int = HEIGHT + 54
-    own_bins: bool = True  # a quarter of an octave each; what was imported keeps the bins it was counted in
+    title: str = ""
+    x_axis: str = ""
+    y_axis: str = ""
 
 
 def sparkline(histogram: Histogram) -> Sparkline:
@@ -75,7 +79,41 @@ def activation_chart(histogram: Histogram) -> BarChart | None:
                 Bar(round(i * step, 2), round(HEIGHT - height, 2), round(step * 0.86, 2), round(height, 2), tip)
             )
     ticks = [Tick(0, f"{most:,}"), Tick(HEIGHT, "0")]
-    return BarChart(bars, _octaves(histogram, step), ticks, own_bins=first_bin(histogram) is not None)
+    own = first_bin(histogram) is not None  # what was imported keeps the bins it was counted in
+    return BarChart(
+        bars,
+        _octaves(histogram, step),
+        ticks,
+        title=f"Histogram: tokens per activation, bins {'a quarter of an octave wide' if own else 'as imported'}",
+        x_axis="activation (log scale)" if own else "activation",
+        y_axis="tokens",
+    )
+
+
+def density_chart(first: int, counts: Sequence[int], n_dead: int) -> BarChart:
+    """Features per fifth of a decade of density, from bin ``first``; those that never fired stand on the left."""
+    every = [n_dead, 0, *counts]
+    step, most = WIDTH / len(every), max(every)
+    bars = []
+    for i, count in enumerate(every):
+        if count:
+            height = max(1.0, HEIGHT * count / most)
+            low, high = (f"{10 ** ((first + i - 2 + edge) / PER_DECADE):.2g}" for edge in (0, 1))
+            tip = f"{count:,} features from {low} to {high}" if i > 1 else f"{count:,} features never fired"
+            bars.append(
+                Bar(round(i * step, 2), round(HEIGHT - height, 2), round(step * 0.86, 2), round(height, 2), tip)
+            )
+    decades = [(i, first + i - 2) for i in range(2, len(every) + 1) if (first + i - 2) % PER_DECADE == 0]
+    ticks = [Tick(round(i * step, 2), f"1e{at // PER_DECADE}" if at else "1") for i, at in decades]
+    dead = [Tick(round(step / 2, 2), "dead")] if n_dead else []
+    return BarChart(
+        bars,
+        dead + ticks,
+        [Tick(0, f"{most:,}"), Tick(HEIGHT, "0")],
+        title="Histogram: features per density, bins a fifth of a decade wide",
+        x_axis="density: share of tokens (log scale)",
+        y_axis="features",
+    )
 
 
 def aligned(*histograms: Histogram) -> list[Histogram]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.plots.bars import PER_DECADE
 from features.plots.thin import thinned
 
 Figure = dict[str, Any]
-PER_DECADE = 5
 
 
 def density_histogram(density: NDArray[np.floating]) -> Figure:

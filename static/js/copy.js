@@ -7,7 +7,7 @@ async function textOf(button) {
   return JSON.stringify(button.dataset.copyKey ? found[button.dataset.copyKey] : found);
 }
 
-function say(text) {
+export function say(text) {
   const heard = document.querySelector("#heard");
   if (heard) heard.textContent = text;
 }

@@ -1,5 +1,6 @@
-// The small forms that open under the tools of a feature: one at a time, and the focus goes back to what opened them.
-const OPEN = ".people-tools > details[open]";
+// The small forms that open under their buttons: one at a time, and the focus goes back to what opened them.
+const POP = ".people-tools > details, details.share";
+const OPEN = `:is(${POP})[open]`;
 
 function closeOthers(but) {
   for (const other of document.querySelectorAll(OPEN)) if (other !== but) other.open = false;
@@ -7,7 +8,7 @@ function closeOthers(but) {
 
 document.addEventListener("toggle", (event) => event.target.matches?.(OPEN) && closeOthers(event.target), true);
 document.addEventListener("click", (event) => {
-  if (!event.target.closest(".people-tools > details")) closeOthers(null);
+  if (!event.target.closest(POP)) closeOthers(null);
 });
 
 // A form that was swapped away while it had the focus leaves it to what had opened it.

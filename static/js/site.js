@@ -3,6 +3,7 @@ import "./drafts.js";
 import { onKey } from "./keys.js";
 import "./pops.js";
 import "./select.js";
+import "./share.js";
 import { themeButton } from "./theme.js";
 import "./toast.js";
 import { onTokenFocus, onTokenKey } from "./tokens.js";
