@@ -28,6 +28,12 @@ def is_administrator(user: Any) -> bool:
     return is_at_least(user, Role.ADMINISTRATOR)
 
 
+def may_change(user: Any, owner: int | None) -> bool:
+    """Whether somebody may change what ``owner`` made: their own, unless they only look by now, or anybody's."""
+    own = owner is not None and owner == user.pk
+    return is_administrator(user) or (own and is_at_least(user, Role.RESEARCHER))
+
+
 def refusal(role: Role) -> str:
     """What whoever lacks the role is told."""
     return f"This needs the role “{role.label}”: ask an administrator of this site for it."

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from features.models import Run
-from features.roles import is_administrator
+from features.roles import may_change
 from jobs import services
 from jobs.forms import PLACES, ExtractionForm
 from jobs.models import Job
@@ -99,18 +99,14 @@ def _job_context(request: HttpRequest, pk: int) -> dict[str, Any]:
     return {
         "job": job,
         "shards": shard_table(job),
-        "may_change": _may_change(request, job),
+        "may_change": may_change(request.user, job.owner_id),
         "phase": f"{job.state}{'-again' if job.can_send_again else ''}",
     }
 
 
-def _may_change(request: HttpRequest, job: Job) -> bool:
-    return is_administrator(request.user) or job.owner_id == request.user.pk
-
-
 def _changeable(request: HttpRequest, pk: int) -> Job:
     job = get_object_or_404(Job, pk=pk)
-    if not _may_change(request, job):
+    if not may_change(request.user, job.owner_id):
         raise PermissionDenied(f"Job {pk} belongs to somebody else: only its owner and administrators may change it.")
     return job
 

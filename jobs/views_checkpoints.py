@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from features.roles import is_administrator
+from features.roles import is_administrator, may_change
 from jobs import checkpoints, uploads
 from jobs.catalogue import NotUsable
 from jobs.forms import OverridesForm, PlaceForm
@@ -150,7 +150,7 @@ def _context(request: HttpRequest, checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "checkpoint": checkpoint,
         "files": _progress(checkpoint)["files"],
-        "may_change": _may_change(request, checkpoint),
+        "may_change": may_change(request.user, checkpoint.owner_id),
         "suffixes": ",".join(uploads.SUFFIXES),
     }
 
@@ -182,15 +182,9 @@ def _checkpoint(pk: int) -> Checkpoint:
 
 def _changeable(request: HttpRequest, pk: int) -> Checkpoint:
     checkpoint = _checkpoint(pk)
-    if not _may_change(request, checkpoint):
-        raise PermissionDenied(
-            f"{checkpoint} is somebody else's: only its owner and administrators may change it."
-        )
+    if not may_change(request.user, checkpoint.owner_id):
+        raise PermissionDenied(f"{checkpoint} is somebody else's: only its owner and administrators may change it.")
     return checkpoint
-
-
-def _may_change(request: HttpRequest, checkpoint: Checkpoint) -> bool:
-    return is_administrator(request.user) or checkpoint.owner_id == request.user.pk
 
 
 def _choice(checkpoint: Checkpoint) -> str:

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from features.models import Run
-from features.roles import is_administrator
+from features.roles import is_administrator, may_change
 from jobs import imports
 from jobs.catalogue import NotUsable
 from jobs.models import Import
@@ -156,7 +156,7 @@ def _list(
 
 
 def _context(request: HttpRequest, row: Import) -> dict[str, Any]:
-    return {"import": row, "may_change": _may_change(request, row)}
+    return {"import": row, "may_change": may_change(request.user, row.owner_id)}
 
 
 def _import(pk: int) -> Import:
@@ -165,10 +165,6 @@ def _import(pk: int) -> Import:
 
 def _changeable(request: HttpRequest, pk: int) -> Import:
     row = _import(pk)
-    if not _may_change(request, row):
+    if not may_change(request.user, row.owner_id):
         raise PermissionDenied(f"{row} belongs to somebody else: only its owner and administrators may change it.")
     return row
-
-
-def _may_change(request: HttpRequest, row: Import) -> bool:
-    return is_administrator(request.user) or row.owner_id == request.user.pk

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 
+from features import roles
 from features.models import Collection, CollectionItem, Comment
 from features.models.member import Role
-from features.roles import is_administrator, is_at_least, refusal
 
 MAX_LABEL = 200
 MAX_TEXT = 4000
@@ -84,16 +84,16 @@ def tag_name(text: str) -> str:
 
 def may_change(user: Any, collection: Collection) -> bool:
     """Rename, describe, share, put in order, delete."""
-    return is_administrator(user) or (collection.owner_id is not None and collection.owner_id == user.pk)
+    return roles.may_change(user, collection.owner_id)
 
 
 def may_change_item(user: Any, collection: Collection, item: CollectionItem) -> bool:
     """Take it out, or write its note: whoever may change the collection, and whoever put it there."""
-    return may_change(user, collection) or (item.added_by_id is not None and item.added_by_id == user.pk)
+    return may_change(user, collection) or roles.may_change(user, item.added_by_id)
 
 
 def may_delete_comment(user: Any, comment: Comment) -> bool:
-    return is_administrator(user) or (comment.author_id is not None and comment.author_id == user.pk)
+    return roles.may_change(user, comment.author_id)
 
 
 def require(allowed: bool, sentence: str) -> None:
@@ -102,4 +102,4 @@ def require(allowed: bool, sentence: str) -> None:
 
 
 def require_role(user: Any, role: Role) -> None:
-    require(is_at_least(user, role), refusal(role))
+    require(roles.is_at_least(user, role), roles.refusal(role))
