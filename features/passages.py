@@ -54,10 +54,8 @@ def excerpt(
 
     Without a peak, the first tokens: of a context in which the feature is silent.
     """
-    before, after = around
     row = _Row.of(tokens, ids, example, maximum)
-    middle = row.peak if row.peak >= 0 else before
-    first, last = max(0, middle - before), min(len(row.ids), middle + after + 1)
+    first, last = _near_peak(row, around)
     if first >= last:
         return Passage([], False, False)
     texts = [tokens.whole(i) for i in row.ids[max(0, first - 1) : last]]
@@ -66,6 +64,35 @@ def excerpt(
         return Passage(list(_between(row, spaced, first, last)), first > 0, last < len(row.ids))
     shown = [span for span in _spans(tokens, row.ids) if span.stop > first and span.start < last]
     return Passage(list(_merged(row, shown)), shown[0].start > 0, shown[-1].stop < len(row.ids))
+
+
+def in_context(
+    tokens: Tokens, ids: NDArray[np.integer], example: Example, maximum: float
+) -> tuple[list[Piece], Passage, list[Piece]]:
+    """The excerpt, between what stands before and after it in its context."""
+    row = _Row.of(tokens, ids, example, maximum)
+    first, last = _near_peak(row, AROUND)
+    texts = [tokens.whole(i) for i in row.ids]
+    if not all(texts):
+        spans = _spans(tokens, row.ids)
+        parts = (
+            [span for span in spans if span.stop <= first],
+            [span for span in spans if span.stop > first and span.start < last],
+            [span for span in spans if span.start >= last],
+        )
+        before, shown, after = (list(_merged(row, part)) if part else [] for part in parts)
+        return before, Passage(shown, bool(parts[0]), bool(parts[2])), after
+    spaced = [f"{text}{tokens.joiner}" for text in texts]
+    cuts = ((0, first), (first, last), (last, len(spaced)))
+    before, shown, after = (list(_between(row, spaced[a:b], a, b)) for a, b in cuts)
+    return before, Passage(shown, first > 0, last < len(spaced)), after
+
+
+def _near_peak(row: "_Row", around: tuple[int, int]) -> tuple[int, int]:
+    """The first token that is shown, and the one behind the last."""
+    before, after = around
+    middle = row.peak if row.peak >= 0 else before
+    return max(0, middle - before), min(len(row.ids), middle + after + 1)
 
 
 def whole(tokens: Tokens, ids: NDArray[np.integer], example: Example, maximum: float) -> Passage:
@@ -205,10 +232,15 @@ def passage_html(passage: Passage, *, breaks: bool = False, still: bool = False)
     """A paragraph. ``breaks``: newlines break lines, and every token that has a tip says it, as in a full context.
     ``still``: for a table, where no token is pressed or focused.
     """
-    inner = "".join([_piece_html(piece, breaks, still) for piece in passage.pieces])
+    inner = pieces_html(passage.pieces, breaks=breaks, still=still)
     before = '<span class="quiet">…</span>' if passage.cut_before else ""
     after = '<span class="quiet"> …</span>' if passage.cut_after else ""
     return SafeString(f'<p class="passage" dir="auto">{before}{inner}{after}</p>')
+
+
+def pieces_html(pieces: Sequence[Piece], *, breaks: bool = False, still: bool = False) -> SafeString:
+    """What stands in a passage's paragraph."""
+    return SafeString("".join([_piece_html(piece, breaks, still) for piece in pieces]))
 
 
 def _piece_html(piece: Piece, breaks: bool, still: bool) -> str:

@@ -1,5 +1,6 @@
 """A snapshot as a file: one signed archive that stands alone."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from features.sharing.signing import signer
 
 MOST = 200
 """Freezings that an archive's record names: the last of them."""
-STYLES = ("css/site.css", "css/features.css", "css/evidence.css")
+STYLES = ("css/site.css", "css/features.css", "css/run.css", "css/evidence.css")
 
 
 def archive_of(snapshot: Snapshot, site: str) -> bytes:
@@ -24,7 +25,7 @@ def archive_of(snapshot: Snapshot, site: str) -> bytes:
     if not chain.freezings and chain.received:
         return bytes(snapshot.received.values_list("archive", flat=True)[0])
     body = freezing.body_of(snapshot)
-    frozen = shapes.read(body)
+    frozen = shapes.form_of(json.loads(body))
     figures = {name: svg.encode() for name, svg in rendering.figures_of(frozen).items()}
     record = record_of(chain) | {"site": site, "exported_at": _utc(datetime.now(UTC))}
     return bundle.make_bundle(body, page_of(snapshot, frozen, chain).encode(), figures, record, signer())

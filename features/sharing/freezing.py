@@ -1,6 +1,7 @@
 """Snapshots in the database: frozen, read back, brought from elsewhere. Nothing here changes or deletes one."""
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def keep(taken: Taken, user: Any) -> Snapshot:
         body = canonical(taken.as_json())
     except NotCanonical as error:
         raise shapes.Unreadable(f"This cannot be frozen: {error}") from error
-    shapes.read(body)  # what could not be shown again is not kept
+    shapes.form_of(json.loads(body))  # what could not be shown again is not kept
     with transaction.atomic():
         snapshot = _row(body, taken.kind.value, taken.title, is_open=taken.open)
         last = Freezing.objects.filter(subject=taken.subject).order_by("-pk").first()
@@ -87,7 +88,8 @@ def body_of(snapshot: Snapshot) -> bytes:
 
 
 def read(snapshot: Snapshot) -> Frozen:
-    return shapes.read(body_of(snapshot))
+    """Its digest says that it is what was found to be canonical when it was kept. Raises Damaged."""
+    return shapes.form_of(json.loads(body_of(snapshot)))
 
 
 def chain_of(snapshot: Snapshot) -> Chain:

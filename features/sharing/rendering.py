@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 
 from features.kept import Kept
 from features.markup import context_place, label_html, value_html
-from features.passages import Passage, alone, excerpt, passage_html, read_values
+from features.passages import Passage, Piece, alone, in_context, passage_html, pieces_html, read_values
 from features.plots.bars import BarChart, activation_chart, aligned, density_chart
-from features.selectors import Effect, ReadableExample, meters, readable
+from features.selectors import Effect, ReadableExample, meters
 from features.sharing import shapes
 from features.sharing.shapes import Frozen
 from features.store.examples import BANDS, NEAR_MISS, SILENT, Example
@@ -32,24 +32,25 @@ _kept: Kept[str] = Kept(32 << 20)
 class Few(Tokens):
     """The tokens that a snapshot names, and no others."""
 
-    known: dict[int, bytes] = field(default_factory=dict)
+    parts: dict[int, bytes] = field(default_factory=dict)
 
     def bytes_of(self, token_id: int) -> bytes:
-        return self.known.get(token_id, b"")
+        return self.parts[token_id] if token_id in self.parts else (self._whole.get(token_id) or "").encode()
 
 
 def tokens_from(shape: shapes.Tokens) -> Few:
-    known = {int(i): text.encode() for i, text in shape.texts.items()}
-    known |= {int(i): bytes.fromhex(raw) for i, raw in shape.bytes.items()}
-    return Few(b"", _NO_IDS, frozenset(shape.special), shape.joiner, known=known)
+    whole = {int(i): text for i, text in shape.texts.items()}
+    parts = {int(i): bytes.fromhex(raw) for i, raw in shape.bytes.items()}
+    return Few(b"", _NO_IDS, frozenset(shape.special), shape.joiner, whole, parts)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An example: in short, and whole."""
+    """An example, and what stands before and after it in its context."""
 
-    short: ReadableExample
-    whole: Passage
+    example: ReadableExample
+    before: list[Piece]
+    after: list[Piece]
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,6 @@ class ShownFeature:
     positive: list[Effect]
     negative: list[Effect]
     bands: list[ShownBand]
-
-
-@dataclass(frozen=True)
-class _At:
-    """What features.passages asks of an example that comes from the database."""
-
-    example: Example
-    context: shapes.Example
-    token_ids: np.ndarray[Any, Any]
 
 
 def evidence_html(frozen: Frozen, digest: str) -> SafeString:
@@ -156,12 +148,13 @@ def _bands(activity: shapes.Activity, tokens: Tokens) -> list[ShownBand]:
     for shape in activity.examples:
         ids = np.asarray(shape.token_ids, np.uint32)
         positions, values = np.asarray(shape.positions, np.int64), np.asarray(shape.values, np.float32)
-        at: Any = _At(Example(shape.number, shape.band, positions, values), shape, ids)
+        example = Example(shape.number, shape.band, positions, values)
         around = 0.0 if shape.band in {NEAR_MISS, SILENT} else activity.max_activation
-        n = len(ids)
-        made[shape.band].examples.append(
-            Shown(readable(at, tokens, around), excerpt(tokens, ids, at.example, around, (n, n)))
-        )
+        before, passage, after = in_context(tokens, ids, example, around)
+        value = None if shape.band == SILENT else example.max_value
+        context: Any = shape  # it has what a Context has
+        readable = ReadableExample(context, passage, value, shape.band == NEAR_MISS)
+        made[shape.band].examples.append(Shown(readable, before, after))
     return [band for band in made if band.examples]
 
 
@@ -184,15 +177,17 @@ def examples_html(shown: list[Shown]) -> SafeString:
 
 
 def _example(shown: Shown) -> str:
-    short, place = shown.short, context_place(shown.short.context)
-    passage = short.passage
-    whole = ""
-    if passage.cut_before or passage.cut_after:
-        inner = passage_html(shown.whole)
-        whole = f'<details class="whole"><summary>Full context</summary>{inner}</details>'
+    example, whole = shown.example, ""
+    if shown.before or shown.after:
+        parts = (shown.before, example.passage.pieces, shown.after)
+        inner = "".join([pieces_html(part) for part in parts])
+        whole = (
+            f'<details class="whole"><summary>Full context</summary><p class="passage" dir="auto">{inner}</p></details>'
+        )
+    place = context_place(example.context)
     return (
-        f'<article class="example">\n{passage_html(passage)}\n'
-        f'<footer>{value_html(short)} <span class="from">{place}</span></footer>{whole}</article>\n'
+        f'<article class="example">\n{passage_html(example.passage)}\n'
+        f'<footer>{value_html(example)} <span class="from">{place}</span></footer>{whole}</article>\n'
     )
 
 

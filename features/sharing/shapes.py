@@ -399,11 +399,15 @@ class Frozen(Shape):
 
 
 def read(body: bytes) -> Frozen:
-    """The snapshot in canonical JSON. Raises Unreadable."""
+    """A snapshot that comes from elsewhere, in canonical JSON. Raises Unreadable."""
     try:
-        given = parse(body, limit=MAX_BYTES)
+        return form_of(parse(body, limit=MAX_BYTES))
     except NotCanonical as error:
         raise Unreadable(f"snapshot.json cannot be read: {error}") from error
+
+
+def form_of(given: Any) -> Frozen:
+    """A snapshot that was parsed. Raises Unreadable where it does not have the form."""
     if not isinstance(given, dict) or given.get("format") != FORMAT:
         raise Unreadable("snapshot.json is no snapshot of Featurescope.")
     if given.get("version") != VERSION:

@@ -16,6 +16,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         "pages": _pages,
         "web": _web,
         "paint": _paint,
+        "shared": _shared,
     }
     for part, table in tables.items():
         if part in found:
@@ -102,3 +103,22 @@ def _site(name: str, site: dict[str, Any]) -> Iterator[str]:
         figures = f"{page['p50']:10.1f}{page['p95']:10.1f}{page['max']:10.1f}{page['first_p95']:12.1f}"
         yield f"{kind:24}{figures}{page['queries']:10}{page['kib']:14.1f}"
     yield ""
+
+
+def _shared(shared: dict[str, Any]) -> Iterator[str]:
+    first = next(iter(shared.values()))
+    yield f"{'shared evidence: ' + format(first['n_snapshots'], ',') + ' snapshots':44}" + "".join(
+        f"{vendor:>12}" for vendor in shared
+    )
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "page that a link opens, p50 ms": lambda one: f"{one['page']['p50']:.1f}",
+        "p95 ms": lambda one: f"{one['page']['p95']:.1f}",
+        "queries": lambda one: f"{one['page']['queries']}",
+        "KiB gzipped": lambda one: f"{one['page']['kib']:.1f}",
+        "freezing a feature, ms": lambda one: f"{one['freeze_p50_ms']:.1f}",
+        "exporting it, ms": lambda one: f"{one['export_p50_ms']:.1f}",
+        "its archive, KiB": lambda one: f"{one['archive_kib']:.0f}",
+        "bytes in the database": lambda one: f"{one['bytes_per_snapshot']:,.0f}",
+    }
+    for name, cell in rows.items():
+        yield f"{name:44}" + "".join(f"{cell(one):>12}" for one in shared.values())

@@ -55,6 +55,19 @@ def test_the_bench_measures_a_large_site(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
+def test_the_bench_measures_shared_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    answer = tmp_path / "bench.json"
+    call_command("bench", parts="shared", features=400, requests=8, corpus="none", json=str(answer))
+    shared = json.loads(answer.read_text())["shared"]
+    assert shared["page_p95_ms"].keys() == {"sqlite", "postgres"}
+    for name in ("sqlite", "postgres"):
+        assert shared[name]["n_snapshots"] > 100
+        assert 0 < shared[name]["page"]["kib"] < 60
+        assert shared[name]["page"]["n"] == 8
+    assert "page that a link opens" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_bench_measures_what_a_browser_paints(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     if not Path(CHROMIUM).exists():
@@ -78,6 +91,6 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, capfd: pyte
 
 
 def test_an_unknown_part_is_refused():
-    parts = "extraction, width, ingest, pages, web, paint"
+    parts = "extraction, width, ingest, pages, web, paint, shared"
     with pytest.raises(CommandError, match=f"There is no part speed: choose some of {parts}"):
         call_command("bench", parts="speed")

@@ -1,4 +1,4 @@
-"""Measure: extraction beside the least it can cost, width, ingest, pages, pages over a million features, and painting.
+"""Measure: extraction beside the least it can cost, width, ingest, pages, a million features, painting, shared pages.
 
 Tables for people and JSON for machines.
 """
@@ -23,13 +23,13 @@ from jobs import demo
 from jobs.bench.report import lines
 from jobs.engine.errors import EngineError
 
-PARTS = ("extraction", "width", "ingest", "pages", "web", "paint")
-TOKENS, FEATURES, NARROW, MANY = 262_144, 65_536, 4_608, 1_000_000
+PARTS = ("extraction", "width", "ingest", "pages", "web", "paint", "shared")
+TOKENS, FEATURES, NARROW, MANY, SHARED = 262_144, 65_536, 4_608, 1_000_000, 12_000
 
 
 class Command(BaseCommand):
     help = (
-        "Measure extraction, width, ingest, pages, a large site, and what a browser makes of pages; "
+        "Measure extraction, width, ingest, pages, a large site, what a browser makes of pages, and shared evidence; "
         "all but the pages on databases that are thrown away."
     )
 
@@ -61,6 +61,7 @@ class Command(BaseCommand):
         on_databases: dict[str, Callable[..., dict[str, Any]]] = {
             "ingest": partial(self.on_both, "ingest"),
             "web": self.web,
+            "shared": partial(self.on_both, "shared"),
         }
         for part in parts:
             self.stderr.write(f"measuring: {part} …")
@@ -115,6 +116,10 @@ def _measure(options: dict[str, Any]) -> dict[str, Any]:
     call_command("migrate", verbosity=0, interactive=False)
     if part in {"web", "neuronpedia"}:
         return _large_site(part, options["features"] or MANY, options["requests"])
+    if part == "shared":
+        from jobs.bench import shared
+
+        return shared.measure(options["features"] or SHARED, options["requests"])
     n_features = options["features"] or FEATURES
     if part == "ingest":
         from jobs.bench import ingest
@@ -167,6 +172,8 @@ def _for_machines(found: dict[str, Any]) -> dict[str, Any]:
         }
     if web := found.get("web"):
         answer["web"] = web | _judged(web)
+    if shared := found.get("shared"):
+        answer["shared"] = shared | {"page_p95_ms": {name: one["page"]["p95"] for name, one in shared.items()}}
     if paint := found.get("paint"):
         judged = {name: {page: one[name] for page, one in paint.items()} for name in ("fcp_ms", "cls")}
         answer["web"] = answer.get("web", {}) | judged
