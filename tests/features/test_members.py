@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from features.knowledge import members
-from features.knowledge.rules import Refused
+from features.knowledge import collecting, members
+from features.knowledge.rules import NotAllowed, Refused
 from features.models import Member, Role
 from features.roles import is_at_least, role_of
 from tests import factories
@@ -66,6 +66,33 @@ def test_a_page_asks_for_the_role_along_with_the_user(
     members.give(world.user, Role.VIEWER)
     with django_assert_num_queries(4):  # session, user, own collections, others
         assert client_in.get("/collections/").status_code == 200
+
+
+def test_who_became_a_viewer_changes_no_more_what_was_theirs(world: World, client_in: Client) -> None:
+    own = collecting.create(world.user, "Mine")
+    address = own.get_absolute_url()
+    assert "Name and sharing" in client_in.get(address).content.decode()
+    members.give(world.user, Role.VIEWER)
+    seen = client_in.get(address)
+    assert (seen.status_code, "Name and sharing" in seen.content.decode()) == (200, False)
+    world.user.refresh_from_db()
+    with pytest.raises(NotAllowed):
+        collecting.edit(own, world.user, name="Other", description="", shared=True)
+
+
+def test_a_viewer_keeps_the_star_alone(world: World, client_in: Client) -> None:
+    members.give(world.user, Role.VIEWER)
+    page = client_in.get("/saes/tiny-lm-l6/features/7/").content.decode()
+    assert 'id="star"' in page
+    for gone in ('id="label-open"', 'id="tag-open"', 'id="collect-open"', 'id="try-text"', "Add an SAE"):
+        assert gone not in page
+    starred = client_in.post("/saes/tiny-lm-l6/features/7/star/", {"on": "1"}, headers={"HX-Request": "true"})
+    assert "Starred: only you see it." in starred.content.decode()
+    assert "Undo" not in starred.content.decode()
+    table = client_in.get("/saes/tiny-lm-l6/features/").content.decode()
+    assert 'id="selection"' not in table
+    assert 'type="checkbox" form="selection"' not in table
+    assert 'class="pick"' not in table
 
 
 def test_an_administrator_gives_a_role(user: User, as_grace: Client) -> None:

@@ -62,7 +62,7 @@ def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 PAGES = dict(routes(get_resolver().url_patterns))
 OPERATIONS = [
-    (method, operation)
+    pytest.param(method, operation, id=f"{method} {operation.path}")
     for router in api._get_bound_routers()
     for view in router.path_operations.values()
     for operation in view.operations
@@ -141,7 +141,7 @@ def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[Site]:
         transaction.set_rollback(True)
 
 
-def ask(client: Client, method: str, address: str, **more: Any) -> tuple[HttpResponse, set[str]]:
+def ask(client: Client, method: str, address: str, **more: Any) -> tuple[Any, set[str]]:
     """The answer, and the tables that were written to; what was written is undone."""
     written: set[str] = set()
 
@@ -157,7 +157,7 @@ def ask(client: Client, method: str, address: str, **more: Any) -> tuple[HttpRes
     return answer, written
 
 
-def visit(client: Client, method: str, address: str) -> tuple[HttpResponse, set[str]]:
+def visit(client: Client, method: str, address: str) -> tuple[Any, set[str]]:
     form = "" if method == "GET" else urlencode(FORM)
     return ask(client, method, address, data=form, content_type="application/x-www-form-urlencoded")
 
@@ -243,7 +243,7 @@ def test_an_operation_lets_in_whom_it_says(method: str, operation: Any, filled: 
     address = filled.address(f"api/v1{operation.path}")
     given: dict[str, Any] = {"data": json.dumps(BODY), "content_type": "application/json"}
     answer, _ = ask(Client(), method, address, **given)
-    assert (answer.status_code, answer.json()) == (401, {"detail": NOT_SIGNED_IN})  # type: ignore[attr-defined]
+    assert (answer.status_code, answer.json()) == (401, {"detail": NOT_SIGNED_IN})
     for mine in Role:
         key = filled.keys[mine]
         ways: list[tuple[Client, dict[str, str]]] = [
@@ -256,7 +256,7 @@ def test_an_operation_lets_in_whom_it_says(method: str, operation: Any, filled: 
             said, who = answer.getvalue().decode(), (method, address, mine.label, *headers)
             assert answer.status_code < 500, who
             if mine < role:
-                assert (answer.status_code, answer.json()) == (403, {"detail": refusal(role)}), who  # type: ignore[attr-defined]
+                assert (answer.status_code, answer.json()) == (403, {"detail": refusal(role)}), who
                 assert not written, who
             else:
                 assert "This needs the role" not in said, who
