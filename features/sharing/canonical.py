@@ -7,11 +7,13 @@ writes them. Nothing is changed so that it fits: what has no canonical form is r
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
 LARGEST = 2**53 - 1  # the integers up to here are floats that no other integer is read as
 DEPTH = 40  # lists and objects, one in the other
+_HALF = re.compile("[\ud800-\udfff]")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -57,26 +59,22 @@ def digest_of(data: bytes) -> str:
 
 def _written(value: Any, deep: int) -> str:
     """``value`` as text; it may hold ``deep`` levels of lists and objects."""
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, float):
-        return _number(value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
-        return _integer(value)
-    if not isinstance(value, (list, tuple, dict)):
-        raise NotCanonical(f"is a {type(value).__name__}, which JSON cannot say")
-    if not deep:
-        raise NotCanonical(f"lies more than {DEPTH} lists and objects deep")
-    return _object(value, deep - 1) if isinstance(value, dict) else _list(value, deep - 1)
+    if isinstance(value, (dict, list, tuple)):
+        if not deep:
+            raise NotCanonical(f"lies more than {DEPTH} lists and objects deep")
+        return _object(value, deep - 1) if isinstance(value, dict) else _list(value, deep - 1)
+    for kind, write in _LEAVES.items():  # kinds of their own, such as numpy's float64, which is a float
+        if isinstance(value, kind):
+            return write(value)
+    raise NotCanonical(f"is a {type(value).__name__}, which JSON cannot say")
 
 
 def _list(items: list[Any] | tuple[Any, ...], deep: int) -> str:
     parts: list[str] = []
     try:
         for item in items:
-            parts.append(_written(item, deep))  # noqa: PERF401 - how far it came says where it went wrong
+            write = _LEAVES.get(type(item))
+            parts.append(write(item) if write else _written(item, deep))
     except NotCanonical as error:
         error.steps.append(len(parts))
         raise
@@ -85,10 +83,13 @@ def _list(items: list[Any] | tuple[Any, ...], deep: int) -> str:
 
 def _object(items: dict[Any, Any], deep: int) -> str:
     parts: list[str] = []
-    key: Any = None
+    key = ""
+    ordered = _ordered(items)
     try:
-        for key in _ordered(items):
-            parts.append(f"{_string(key)}:{_written(items[key], deep)}")
+        for key in ordered:
+            item = items[key]
+            write = _LEAVES.get(type(item))
+            parts.append(f"{_string(key)}:{write(item) if write else _written(item, deep)}")
     except NotCanonical as error:
         error.steps.append(key)
         raise
@@ -104,7 +105,7 @@ def _ordered(items: dict[Any, Any]) -> list[str]:
 
 def _string(text: str) -> str:
     """In quotes. The standard library escapes just what the RFC says, in the same way."""
-    if not text.isascii() and (half := re.search("[\ud800-\udfff]", text)):
+    if not text.isascii() and (half := _HALF.search(text)):
         raise NotCanonical(f"has half of a surrogate pair (U+{ord(half[0]):04X}), which is no character")
     return encode_basestring(text)
 
@@ -117,7 +118,7 @@ def _integer(value: int) -> str:
 
 def _number(value: float) -> str:
     """As ECMAScript writes it. Python finds the same digits, the fewest that are read as ``value`` again, and puts the
-    point elsewhere: ECMAScript has no .0, no zero below zero, and exponents below 1e-6 and from 1e21 on only.
+    point elsewhere: ECMAScript has no .0 and no -0, and an exponent below 1e-6 and from 1e21 on alone.
     """
     text = float.__repr__(value)
     if text.endswith(".0"):
@@ -126,22 +127,23 @@ def _number(value: float) -> str:
         raise NotCanonical(f"is {text}, which JSON cannot say")
     if "e" not in text:
         return text
-    sign, digits, exponent = _parts(text)
+    mantissa, power = text.split("e")
+    sign = "-" if value < 0 else ""
+    digits, exponent = mantissa.lstrip("-").replace(".", ""), int(power)
     if -7 < exponent < 0:
         return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
-    if 0 < exponent < 21:
-        return f"{sign}{digits.ljust(exponent + 1, '0')}"
-    point = "." if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{point}{digits[1:]}e{exponent:+d}"
+    if 0 < exponent < 21:  # Python writes an exponent from 1e16 on, so all the digits stand before the point
+        return sign + digits.ljust(exponent + 1, "0")
+    return f"{mantissa}e{exponent:+d}"
 
 
-def _parts(text: str) -> tuple[str, str, int]:
-    """Sign, digits and exponent of what Python wrote with an exponent: 17 digits at most, so none is past the point
-    where ECMAScript writes an integer.
-    """
-    mantissa, exponent = text.split("e")
-    sign = "-" if mantissa.startswith("-") else ""
-    return sign, mantissa.lstrip("-").replace(".", ""), int(exponent)
+_LEAVES: dict[type, Callable[[Any], str]] = {
+    str: _string,
+    float: _number,
+    bool: lambda value: "true" if value else "false",  # before int, which it is, too
+    int: _integer,
+    type(None): lambda value: "null",
+}
 
 
 def _read(data: bytes) -> Any:
@@ -168,7 +170,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_integer(text: str) -> int | float:
-    """1e20 is written without an exponent, too: beyond 2**53 - 1 digits without a point are a float's."""
+    """A float beyond 2**53 - 1: one like 1e20 is written without a point, too."""
     if len(text) < 16:
         return int(text)
     value = float(text)
