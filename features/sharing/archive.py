@@ -8,8 +8,9 @@ small file becomes a large one. Layout: APPNOTE.TXT of PKWARE, 4.3.7 (header), 4
 import re
 import struct
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 LIMIT = 64 << 20  # bytes
@@ -17,6 +18,7 @@ MEMBERS = 64
 NAME = re.compile(r"(?=.{1,100}\Z)[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?")
 """At most one folder. Neither absolute nor .., since every part begins with a letter or a digit."""
 
+_MEMBER, _LISTED, _LAST = b"PK\3\4", b"PK\1\2", b"PK\5\6"  # with what the three of them begin
 _HEADER = struct.Struct("<4s5H3L2H")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
@@ -99,7 +101,7 @@ def diagnose(data: bytes, known: Collection[str] = ()) -> Diagnosis:
             faults.append(f"A second file at byte {place.at} is called {name}.")
         of_content, of_rest = _member_faults(data, place, name, content)
         changed |= {name} if of_content else set()
-        faults += of_content + of_rest
+        faults += of_rest + of_content
         files.setdefault(name, content)
     faults += [] if problem else _end_faults(data, places)
     if not faults and pack(files) != data:
@@ -130,12 +132,12 @@ def _places(data: bytes) -> tuple[list[_Place], str]:
     found, problem = _by_headers(data)
     if not problem:
         return found, ""
-    entries = {place[:3]: place for place in listed}
-    both = [entries.get(place[:3], place) for place in found]
-    for place in listed:  # none that lies in another one: what is read is never more than the file
+    both: list[_Place] = []
+    for place in [each for each in listed if data.startswith(_MEMBER, each.at)] + found:
+        # None lies in another one, so what is read is never more than the file, whatever it says.
         if all(place.end <= other.at or place.at >= other.end for other in both):
             both.append(place)
-    return both, problem
+    return sorted(both), problem
 
 
 def _fill(data: bytes, places: Sequence[_Place]) -> bool:
@@ -156,9 +158,11 @@ def _by_directory(data: bytes) -> list[_Place]:
     """The members as far as the directory can be read."""
     if len(data) < _END.size:
         return []
-    at: int = _END.unpack_from(data, len(data) - _END.size)[6]
+    _, _, _, _, _, size, at, _ = _END.unpack_from(data, len(data) - _END.size)
+    if not data.startswith(_LISTED, at):  # where the directory begins stands there twice, too
+        at = max(0, len(data) - _END.size - size)
     places: list[_Place] = []
-    while len(places) < MEMBERS and at + _ENTRY.size <= len(data) and data.startswith(b"PK\1\2", at):
+    while len(places) < MEMBERS and at + _ENTRY.size <= len(data) and data.startswith(_LISTED, at):
         fields = _ENTRY.unpack_from(data, at)
         size, length, begin = fields[8], fields[10], fields[16]
         start = begin + _HEADER.size + length
@@ -170,35 +174,58 @@ def _by_directory(data: bytes) -> list[_Place]:
 
 
 def _by_headers(data: bytes) -> tuple[list[_Place], str]:
-    """The members from the first on, with their entries if all is there; if not, what is behind the last one."""
-    places: list[_Place] = []
-    at, after = 0, ""
-    while data.startswith(b"PK\3\4", at) and at + _HEADER.size <= len(data):
-        fields = _HEADER.unpack_from(data, at)
-        size, start = fields[7], at + _HEADER.size + fields[9]
-        name = _shown(data[at + _HEADER.size : start])
-        if len(places) == MEMBERS:
-            return places, f"There are more than {MEMBERS} files in it."
-        if start + size > len(data):
-            return places, f"The header of {name}, at byte {at}, speaks of {size:,} bytes, and fewer follow."
-        places.append(_Place(at, start, start + size, -1))
-        at, after = start + size, f", after {name}"
-    placed, entry = [], at
-    for place in places:
-        placed.append(place._replace(entry=entry))
-        entry += _ENTRY.size + place.name_length
-    if _fill(data, placed):
+    """The members by what stands before each, and the first thing that is wrong. Behind that, by the next signature."""
+    places = list(islice(_walk(data, 0), MEMBERS + 1))
+    at = places[-1].end if places else 0
+    entries = accumulate((_ENTRY.size + place.name_length for place in places), initial=at)
+    placed = [place._replace(entry=entry) for place, entry in zip(places, entries, strict=False)]
+    if len(places) <= MEMBERS and _fill(data, placed):
         return placed, ""
-    if data.startswith(b"PK\1\2", at):
-        return places, f"The directory, at byte {at}, is not that of the files before it, or it is not the end."
-    return places, f"At byte {at}{after}, there is neither a file nor the directory."
+    problem = _problem(data, places, at)
+    for _ in range(MEMBERS):  # no more attempts than that, however often the signature is there
+        if (at := data.find(_MEMBER, at)) < 0:
+            break
+        further = list(islice(_walk(data, at), max(0, MEMBERS - len(places))))
+        places += further
+        at = further[-1].end if further else at + 1
+    return places, problem
+
+
+def _walk(data: bytes, at: int) -> Iterator[_Place]:
+    """The members that lie end to end from byte ``at`` on."""
+    while data.startswith(_MEMBER, at) and at + _HEADER.size <= len(data):
+        fields = _HEADER.unpack_from(data, at)
+        start = at + _HEADER.size + fields[9]
+        if start + fields[7] > len(data):
+            return
+        yield _Place(at, start, start + fields[7], -1)
+        at = start + fields[7]
+
+
+def _problem(data: bytes, places: Sequence[_Place], at: int) -> str:
+    """Why ``places``, of which the last one ends before byte ``at``, are not the members of an archive."""
+    if len(places) > MEMBERS:
+        return f"There are more than {MEMBERS} files in it."
+    if data.startswith(_MEMBER, at):
+        if at + _HEADER.size > len(data):
+            return f"The archive was cut off in the header at byte {at}."
+        fields = _HEADER.unpack_from(data, at)
+        name = _shown(data[at + _HEADER.size : at + _HEADER.size + fields[9]])
+        return f"The header of {name}, at byte {at}, speaks of {fields[7]:,} bytes, and fewer follow."
+    if data.startswith(_LISTED, at):
+        more = len(data) - at - _END.size - sum(_ENTRY.size + place.name_length for place in places)
+        wrong = f"has {more:,} bytes too many" if more > 0 else f"was cut off: {-more:,} bytes are missing"
+        return f"The directory with the end of the archive, from byte {at} on, {wrong}."
+    after = f", after {_shown(data[places[-1].at + _HEADER.size : places[-1].start])}" if places else ""
+    return f"At byte {at}{after}, there is neither a file nor the directory."
 
 
 def _name(data: bytes, place: _Place, known: Collection[str]) -> str:
     """As the header and the entry say; if they do not agree, as the one says that is likelier to be right."""
     names = [_shown(data[place.at + _HEADER.size : place.start])]
     if place.entry >= 0:
-        names.append(_shown(data[place.entry + _ENTRY.size :][: place.name_length]))
+        begin = place.entry + _ENTRY.size
+        names.append(_shown(data[begin : begin + place.name_length]))
     return max(names, key=lambda name: (name in known, NAME.fullmatch(name) is not None))
 
 
@@ -207,7 +234,7 @@ def _member_faults(data: bytes, place: _Place, name: str, content: bytes) -> tup
     if not NAME.fullmatch(name):
         return [], [f"{name!r}, at byte {place.at}, cannot be the name of a file in an archive."]
     header = data[place.at : place.start]
-    entry = data[place.entry :][: _ENTRY.size + place.name_length] if place.entry >= 0 else b""
+    entry = data[place.entry : place.entry + _ENTRY.size + place.name_length] if place.entry >= 0 else b""
     crc = zlib.crc32(content)
     said = [_HEADER.unpack_from(header)[6]] + ([_ENTRY.unpack_from(entry)[7]] if entry else [])
     wrong = []
@@ -248,14 +275,14 @@ def _shown(name: bytes) -> str:
 
 def _header(name: bytes, crc: int, size: int) -> bytes:
     fixed = (_VERSION, _UTF8, _STORED, _TIME, _DATE, crc, size, size, len(name), 0)
-    return _HEADER.pack(b"PK\3\4", *fixed) + name
+    return _HEADER.pack(_MEMBER, *fixed) + name
 
 
 def _entry(name: bytes, crc: int, size: int, at: int) -> bytes:
     """A member in the directory. No attributes: whoever unpacks it gives the file those that new files have."""
     fixed = (_VERSION, _VERSION, _UTF8, _STORED, _TIME, _DATE, crc, size, size, len(name))
-    return _ENTRY.pack(b"PK\1\2", *fixed, 0, 0, 0, 0, 0, at) + name
+    return _ENTRY.pack(_LISTED, *fixed, 0, 0, 0, 0, 0, at) + name
 
 
 def _end(n: int, size: int, at: int) -> bytes:
-    return _END.pack(b"PK\5\6", 0, 0, n, n, size, at, 0)
+    return _END.pack(_LAST, 0, 0, n, n, size, at, 0)
