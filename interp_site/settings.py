@@ -256,8 +256,8 @@ TRUST_REMOTE_CODE = _words("TRUST_REMOTE_CODE")
 # Digests of large files, worked out once.
 os.environ.setdefault("FEATURESCOPE_CACHE", str(VAR_DIR / "cache"))
 
-# The key that signs frozen evidence: a private Ed25519 key as PEM (PKCS8), or the path of one. Without it, one is made in
-# VAR_DIR when it is first needed; web servers that do not share that folder need the same key from here.
+# The key that signs frozen evidence: a private Ed25519 key as PEM (PKCS8), or the path of one. Without it, one is made
+# in VAR_DIR when it is first needed; web servers that do not share that folder need the same key from here.
 EVIDENCE_KEY = os.environ.get("EVIDENCE_KEY", "")
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20

@@ -98,21 +98,21 @@ def signer() -> Signer:
     return _signer(settings.EVIDENCE_KEY, settings.VAR_DIR / "evidence_key.pem")
 
 
-@lru_cache(maxsize=4)  # tests change the settings
+@lru_cache(maxsize=4)  # tests have several
 def _signer(setting: str, own: Path) -> Signer:
     from django.core.exceptions import ImproperlyConfigured
 
-    is_text = setting.lstrip().startswith("-----BEGIN")
-    path = None if is_text else Path(setting) if setting else own
-    place = "EVIDENCE_KEY" if is_text else f"EVIDENCE_KEY ({setting})" if setting else str(own)
+    # What the setting holds is never shown: a key that was pasted without its first line would be.
+    place = "The file that EVIDENCE_KEY names" if setting else str(own)
     try:
-        if path is None:
+        if setting.lstrip().startswith("-----BEGIN"):
+            place = "EVIDENCE_KEY"
             return read_signer(setting.encode())
-        if path == own and not setting:
+        if not setting:
             _make(own)
-        return read_signer(path.read_bytes())
+        return read_signer(Path(setting or own).read_bytes())
     except OSError as error:
-        raise ImproperlyConfigured(f"{place} cannot be read or made: {error.strerror}.") from error
+        raise ImproperlyConfigured(f"{place} cannot be {'read' if setting else 'made'}: {error.strerror}.") from error
     except WrongKey as error:
         raise ImproperlyConfigured(f"{place} cannot sign evidence: {error}") from error
 
