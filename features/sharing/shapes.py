@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from features.sharing.canonical import NotCanonical, parse
 
@@ -89,7 +89,7 @@ class Run(Shape):
 
     number: Index
     origin: Short
-    made_at: datetime = Field(strict=False)
+    made_at: Annotated[AwareDatetime, Field(strict=False)]
     corpus: Corpus
     settings: dict[str, Any]
     provenance: dict[str, Any]

@@ -190,7 +190,7 @@ def _run(run: Run) -> dict[str, Any]:
     own = {
         "number": run.pk,
         "origin": run.get_origin_display(),
-        "made_at": run.created_at.isoformat(),
+        "made_at": run.created_at.isoformat().replace("+00:00", "Z"),
         "corpus": _corpus(run.corpus),
     }
     return _fields(shapes.Run, run, but=list(own)) | own
