@@ -87,7 +87,7 @@ def diagnose(data: bytes, known: Collection[str] = ()) -> Diagnosis:
     """``data`` as far as it can be read, whatever it is.
 
     What is said of a file stands there twice, before it and in the directory, so if one of the two was changed, the
-    other one tells. Where both have names and they differ, that one counts which is in ``known``.
+    other one tells. Where both have names and they differ, one that is in ``known`` counts.
     """
     if len(data) > LIMIT:
         return Diagnosis({}, [f"It has {len(data):,} bytes, more than the {LIMIT:,} of an archive."], frozenset())
@@ -95,8 +95,8 @@ def diagnose(data: bytes, known: Collection[str] = ()) -> Diagnosis:
     faults = [problem] if problem else []
     files: dict[str, bytes] = {}
     changed: set[str] = set()
-    for place in places:
-        name, content = _name(data, place, known), data[place.start : place.end]
+    for place, name in zip(places, _names(data, places, known), strict=True):
+        content = data[place.start : place.end]
         if name in files:
             faults.append(f"A second file at byte {place.at} is called {name}.")
         of_content, of_rest = _member_faults(data, place, name, content)
@@ -220,13 +220,21 @@ def _problem(data: bytes, places: Sequence[_Place], at: int) -> str:
     return f"At byte {at}{after}, there is neither a file nor the directory."
 
 
-def _name(data: bytes, place: _Place, known: Collection[str]) -> str:
-    """As the header and the entry say; if they do not agree, as the one says that is likelier to be right."""
-    names = [_shown(data[place.at + _HEADER.size : place.start])]
-    if place.entry >= 0:
-        begin = place.entry + _ENTRY.size
-        names.append(_shown(data[begin : begin + place.name_length]))
-    return max(names, key=lambda name: (name in known, NAME.fullmatch(name) is not None))
+def _names(data: bytes, places: Sequence[_Place], known: Collection[str]) -> list[str]:
+    """As headers and entries say; where the two do not agree, as the one says that is likelier to be right."""
+    pairs = []
+    for place in places:
+        names = [_shown(data[place.at + _HEADER.size : place.start])]
+        if place.entry >= 0:
+            begin = place.entry + _ENTRY.size
+            names.append(_shown(data[begin : begin + place.name_length]))
+        pairs.append(names)
+    taken = {names[0] for names in pairs if len(set(names)) == 1}
+
+    def likely(name: str) -> tuple[bool, ...]:
+        return name not in taken, name in known, NAME.fullmatch(name) is not None
+
+    return [max(names, key=likely) for names in pairs]
 
 
 def _member_faults(data: bytes, place: _Place, name: str, content: bytes) -> tuple[list[str], list[str]]:

@@ -216,6 +216,15 @@ def test_each_changed_byte_is_found_and_its_part_is_named():
                 unpack(data)
 
 
+def test_a_name_that_became_another_one_is_named():
+    packed = pack({"a": b"1", "b": b"2"})
+    assert packed.count(b"a") == 2
+    for at, part in ((packed.index(b"a"), "header"), (packed.rindex(b"a"), "directory's entry")):
+        found = diagnose(packed[:at] + b"b" + packed[at + 1 :], {"a", "b"})
+        assert found.files == {"a": b"1", "b": b"2"}
+        assert found.faults == [f"The {part} of a was changed at byte {at}: its name is not what it has to be."]
+
+
 def test_of_a_header_the_byte_and_the_field_are_named():
     data = bytearray(PACKED)
     data[8] = 8
