@@ -13,10 +13,11 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 
+from features.models import Member, Role
 from features.search import filling
 from interp_site.local.static import collect_static
 from tests import factories
-from tests.browser.seed import evidence, people, work
+from tests.browser.seed import evidence, people, sharing, work
 
 
 def main() -> None:
@@ -31,7 +32,8 @@ def seed() -> dict[str, Any]:
     with transaction.atomic():
         made = evidence.make()
         ben, grace = factories.make_user("ben"), factories.make_user("grace", is_staff=True)
-        paths = evidence.paths(made) | people.make(made, ben) | work.make(made)
+        Member.objects.create(user=made.user, role=Role.REVIEWER)
+        paths = evidence.paths(made) | people.make(made, ben) | work.make(made) | sharing.make(made, grace)
         filling.fill(connection)
     return {"sessions": {user.username: session(user) for user in (made.user, ben, grace)}, "paths": paths}
 
