@@ -240,7 +240,7 @@ def _names(data: bytes, places: Sequence[_Place], known: Collection[str]) -> lis
 def _member_faults(data: bytes, place: _Place, name: str, content: bytes) -> tuple[list[str], list[str]]:
     """What is wrong with the contents of a member, and with what stands about it before it and in the directory."""
     if not NAME.fullmatch(name):
-        return [], [f"{name!r}, at byte {place.at}, cannot be the name of a file in an archive."]
+        return [], [f"{name}, at byte {place.at}, cannot be the name of a file in an archive."]
     header = data[place.at : place.start]
     entry = data[place.entry : place.entry + _ENTRY.size + place.name_length] if place.entry >= 0 else b""
     crc = zlib.crc32(content)
@@ -277,8 +277,9 @@ def _difference(part: str, at: int, there: bytes, right: bytes, fields: Fields) 
 
 
 def _shown(name: bytes) -> str:
-    """A name as text, whatever it is; never too long for a sentence."""
-    return name[:200].decode("utf-8", "backslashreplace")
+    """A name as text; one that cannot be, in quotes, and never too long for a sentence nor with what moves a cursor."""
+    text = name[:200].decode("utf-8", "replace")
+    return text if NAME.fullmatch(text) else ascii(text[:100])
 
 
 def _header(name: bytes, crc: int, size: int) -> bytes:

@@ -186,6 +186,7 @@ def test_what_pack_would_not_write_is_refused_by_a_sentence(kind):
     tracemalloc.stop()
     assert str(caught.value).endswith(".")
     assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
     assert seconds < 2
     assert most < 3 * len(data) + (4 << 20)
 
