@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, ValidationError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from features.evidence import NotFound
 from features.filters import ListingError
@@ -49,3 +49,9 @@ def explain_errors(api: NinjaAPI) -> None:
     def not_of_its_type(request: HttpRequest, error: ValidationError) -> HttpResponse:
         first = error.errors[0]
         return say(request, 422, f"{first['loc'][-1]}: {first['msg']}.")
+
+    @api.exception_handler(HttpError)
+    def not_json(request: HttpRequest, error: HttpError) -> HttpResponse:
+        """Ninja's own word for a body that cannot be read is 400, which no operation of ours names."""
+        unread = error.status_code == 400
+        return say(request, 422 if unread else error.status_code, "The body is not JSON." if unread else str(error))

@@ -179,3 +179,10 @@ def test_nobody_writes_without_a_key_or_a_token(world: World, anonymous: Client)
     signed_in.force_login(world.user)
     assert signed_in.put(f"{FEATURE}/star").status_code == 403
     assert not Star.objects.exists()
+
+
+def test_a_body_that_is_not_json_is_refused_in_a_sentence(ada: Program) -> None:
+    for body in (b"{", b"\xff", b"\0"):
+        response = ada.send("post", f"{FEATURE}/labels", body)
+        assert response.status_code == 422
+        assert response.json() == {"detail": "The body is not JSON."}
