@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -54,6 +55,17 @@ class LoadedModel:
     @property
     def d_model(self) -> int:
         return int(self.arch.d_model)
+
+    @property
+    def chat_template_digest(self) -> str:
+        """sha256 of the template that makes a conversation a text; "" without one. Nothing here uses it, but a text
+        that somebody tries may have come out of it.
+        """
+        template = getattr(self.tokenizer, "chat_template", None)
+        if not template:
+            return ""
+        named = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+        return hashlib.sha256(named.encode()).hexdigest()
 
     @property
     def max_context(self) -> int | None:

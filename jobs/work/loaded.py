@@ -39,6 +39,7 @@ class Loaded:
                 "revision": model.revision,
                 "weights": model.weights_digest,
                 "tokenizer": model.tokenizer_digest,
+                "chat_template": model.chat_template_digest,
             },
             "sae": {
                 "source": self.sae_source,

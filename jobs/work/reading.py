@@ -15,7 +15,7 @@ from jobs.engine.code import code_version
 from jobs.engine.column import column
 from jobs.engine.corpus import Context
 from jobs.engine.errors import EngineError, SettingsError
-from jobs.engine.provenance import device_name
+from jobs.engine.provenance import device_name, package_versions
 from jobs.models import Trial
 from jobs.work.trial import Trying
 from jobs.work.warm import WARM, Pair
@@ -84,8 +84,10 @@ def _read(trial: Trial, pair: Pair, asked: AsTheRun, loading: float) -> dict[str
     provenance = code_version() | {
         "model": model.weights_digest,
         "tokenizer": model.tokenizer_digest,
+        "chat_template": model.chat_template_digest,
         "sae": pair.sae.digest,
         "dtype": model.dtype,
+        "packages": package_versions(),
         "run": asked.run,
         "skip_first": asked.skip_first,
         "sink_threshold": threshold if math.isfinite(threshold) else None,
