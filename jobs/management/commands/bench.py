@@ -114,12 +114,8 @@ def _measure(options: dict[str, Any]) -> dict[str, Any]:
 
         return pages.measure() if part == "pages" else paint.measure()
     call_command("migrate", verbosity=0, interactive=False)
-    if part in {"web", "neuronpedia"}:
-        return _large_site(part, options["features"] or MANY, options["requests"])
-    if part == "shared":
-        from jobs.bench import shared
-
-        return shared.measure(options["features"] or SHARED, options["requests"])
+    if part in {"web", "neuronpedia", "shared"}:
+        return _large_site(part, options["features"], options["requests"])
     n_features = options["features"] or FEATURES
     if part == "ingest":
         from jobs.bench import ingest
@@ -145,10 +141,16 @@ def _measure(options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(str(error)) from error
 
 
-def _large_site(part: str, n_features: int, requests: int) -> dict[str, Any]:
-    from jobs.bench import neuronpedia, web
+def _large_site(part: str, n_features: int | None, requests: int) -> dict[str, Any]:
+    from jobs.bench import neuronpedia, shared, web
 
-    return web.measure(n_features, requests) if part == "web" else neuronpedia.measure(n_features, requests)
+    if part == "shared":
+        return shared.measure(n_features or SHARED, requests)
+    return (
+        web.measure(n_features or MANY, requests)
+        if part == "web"
+        else neuronpedia.measure(n_features or MANY, requests)
+    )
 
 
 def _machine(device: str) -> dict[str, Any]:
