@@ -39,7 +39,7 @@ class Few(Tokens):
 
 
 def tokens_from(shape: shapes.Tokens) -> Few:
-    whole = {int(i): text for i, text in shape.texts.items()}
+    whole: dict[int, str | None] = {int(i): text for i, text in shape.texts.items()}
     parts = {int(i): bytes.fromhex(raw) for i, raw in shape.bytes.items()}
     return Few(b"", _NO_IDS, frozenset(shape.special), shape.joiner, whole, parts)
 

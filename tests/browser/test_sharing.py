@@ -9,7 +9,7 @@ from django.core.management import call_command
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.hands import Hands, Keyboard
-from tests.browser.looking import axe, is_fault, overflow, shot, show
+from tests.browser.looking import Theme, axe, is_fault, overflow, shot, show
 from tests.browser.site import Site
 
 pytestmark = pytest.mark.browser
@@ -142,7 +142,8 @@ def test_the_form_is_read_by_everybody(page: Page, home: str):
     page.locator("#share-feature").click()
     page.get_by_role("button", name="Freeze and copy link").click()
     expect(page.get_by_role("textbox", name="The link", exact=True)).to_be_visible()
-    for theme, width in (("light", 1440), ("dark", 390), ("light", 320)):
+    sizes: tuple[tuple[Theme, int], ...] = (("light", 1440), ("dark", 390), ("light", 320))
+    for theme, width in sizes:
         show(page, theme, width)
         shot(page, "share", theme, width)
         assert axe(page) == []

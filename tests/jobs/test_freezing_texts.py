@@ -19,7 +19,7 @@ TEXT = "the river is cold 語 <script>alert(1)</script>"
 def trial(world: World) -> Trial:
     ids = encode(TEXT)
     values = np.zeros(len(ids), np.float32)
-    values[[2, 5]] = [1.25, np.float32(0.1)]
+    values[[2, 5]] = [1.25, 0.1]
     said = {"model": "m", "dtype": "float32", "run": world.run.pk, "n_tokens": len(ids), "sinks": [0], "near": None}
     return Trial.objects.create(
         sae=world.sae, index=9, text=TEXT, owner=world.user, state=Trial.State.DONE, seconds=0.5, device="cpu",

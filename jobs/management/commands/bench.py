@@ -146,11 +146,8 @@ def _large_site(part: str, n_features: int | None, requests: int) -> dict[str, A
 
     if part == "shared":
         return shared.measure(n_features or SHARED, requests)
-    return (
-        web.measure(n_features or MANY, requests)
-        if part == "web"
-        else neuronpedia.measure(n_features or MANY, requests)
-    )
+    measure = web.measure if part == "web" else neuronpedia.measure
+    return measure(n_features or MANY, requests)
 
 
 def _machine(device: str) -> dict[str, Any]:

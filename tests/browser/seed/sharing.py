@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -25,7 +26,7 @@ MC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f
 def make(made: Made, grace: User) -> dict[str, str]:
     """The pages that come with it."""
     slug, ada = made.sae.slug, made.user
-    named = {
+    named: dict[str, dict[str, Any]] = {
         "feature": {"sae": slug, "index": LABELLED},
         "comparison": {"a": f"{slug}/{LABELLED}", "b": f"{slug}/{LABELLED + 3}"},
         "run": {"run": made.run.pk},
@@ -38,7 +39,7 @@ def make(made: Made, grace: User) -> dict[str, str]:
     labelling.give([made.features[LABELLED]], "months and seasons", ada)
     shared = {kind: opened(snapshot, ada) for kind, snapshot in snapshots.items()}
     links.issue(newer, grace, note="for the board")
-    visited = ShareLink.objects.order_by("pk").first()
+    visited = ShareLink.objects.order_by("pk")[0]
     agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
     for hours, who, robot in ((30, "", True), (29, "ben", False), (2, "", False)):
         said = "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)" if robot else agent
@@ -53,14 +54,14 @@ def make(made: Made, grace: User) -> dict[str, str]:
         "snapshot": snapshots["feature"].get_absolute_url(),
         "received": _received(grace).get_absolute_url(),
         "links": reverse("links"),
-        "link": reverse("link", args=[visited.pk if visited else 0]),
+        "link": reverse("link", args=[visited.pk]),
         "receive": reverse("receive"),
     }
 
 
-def opened(snapshot: Snapshot, user: User, **more: str) -> str:
+def opened(snapshot: Snapshot, user: User, password: str = "") -> str:
     """The address of a new link to it."""
-    return reverse("shared", args=[links.issue(snapshot, user, **more)[1]])
+    return reverse("shared", args=[links.issue(snapshot, user, password=password)[1]])
 
 
 def _received(user: User) -> Snapshot:
