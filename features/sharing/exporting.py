@@ -1,6 +1,5 @@
 """A snapshot as a file: one signed archive that stands alone."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,18 @@ from features.sharing import bundle, freezing, rendering, shapes
 from features.sharing.freezing import Chain
 from features.sharing.signing import signer
 
-MOST = 200
-"""Freezings that an archive's record names: the last of them."""
+MOST = 50
+"""Freezings that an archive's record names: the last of them. Whatever they are called, they fit into a manifest."""
 STYLES = ("css/site.css", "css/features.css", "css/run.css", "css/evidence.css")
 
 
 def archive_of(snapshot: Snapshot, site: str) -> bytes:
     """The archive that this site signs; of a snapshot that was only brought here, the one that came, as it came."""
     chain = freezing.chain_of(snapshot)
+    frozen = freezing.read(snapshot)
     if not chain.freezings and chain.received:
-        return bytes(snapshot.received.values_list("archive", flat=True)[0])
+        return freezing.as_it_came(chain.received[0])
     body = freezing.body_of(snapshot)
-    frozen = shapes.form_of(json.loads(body))
     figures = {name: svg.encode() for name, svg in rendering.figures_of(frozen).items()}
     record = record_of(chain) | {"site": site, "exported_at": _utc(datetime.now(UTC))}
     return bundle.make_bundle(body, page_of(snapshot, frozen, chain).encode(), figures, record, signer())

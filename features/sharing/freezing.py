@@ -50,7 +50,10 @@ def keep(taken: Taken, user: Any) -> Snapshot:
     shapes.form_of(json.loads(body))  # what could not be shown again is not kept
     with transaction.atomic():
         snapshot = _row(body, taken.kind.value, taken.title, is_open=taken.open)
-        last = Freezing.objects.filter(subject=taken.subject).order_by("-pk").first()
+        earlier = Freezing.objects.filter(subject=taken.subject)
+        if not taken.open:  # nobody learns that somebody else froze what is private
+            earlier = earlier.filter(by=user)
+        last = earlier.order_by("-pk").first()
         before = last.snapshot_id if last and last.snapshot_id != snapshot.pk else None
         name = user.get_username()
         Freezing.objects.create(snapshot=snapshot, subject=taken.subject, supersedes_id=before, by=user, by_name=name)
@@ -88,8 +91,22 @@ def body_of(snapshot: Snapshot) -> bytes:
 
 
 def read(snapshot: Snapshot) -> Frozen:
-    """Its digest says that it is what was found to be canonical when it was kept. Raises Damaged."""
-    return shapes.form_of(json.loads(body_of(snapshot)))
+    """Its digest says that it is what was found to be canonical when it was kept. Raises Damaged, where the row says
+    something else of it, too, and Unreadable where an older version let in what this one does not.
+    """
+    body = body_of(snapshot)
+    frozen = shapes.form_of(json.loads(body))
+    if (snapshot.kind, snapshot.title, snapshot.n_bytes) != (frozen.kind, _storable(frozen.title), len(body)):
+        raise Damaged(snapshot.digest)
+    return frozen
+
+
+def as_it_came(received: Received) -> bytes:
+    """The archive. Raises Damaged."""
+    archive = bytes(received.archive)
+    if hashlib.sha256(archive).hexdigest() != received.archive_digest:
+        raise Damaged(received.snapshot.digest)
+    return archive
 
 
 def chain_of(snapshot: Snapshot) -> Chain:
@@ -115,14 +132,14 @@ def receive(archive: bytes, user: Any) -> Received:
         "by_name": user.get_username(),
     }
     with transaction.atomic():
-        snapshot = _row(opened.body, frozen.kind, frozen.title.replace("\0", "\ufffd"), is_open=False)
+        snapshot = _row(opened.body, frozen.kind, _storable(frozen.title), is_open=False)
         known["snapshot"] = snapshot
         digest = hashlib.sha256(archive).hexdigest()
         return Received.objects.get_or_create(archive_digest=digest, defaults=known)[0]
 
 
 def _storable(record: Any) -> Any:
-    """A JSON record without U+0000, which PostgreSQL stores in no text."""
+    """A JSON value without U+0000, which PostgreSQL stores in no text."""
     if isinstance(record, dict):
         return {_storable(key): _storable(value) for key, value in record.items()}
     if isinstance(record, list):
