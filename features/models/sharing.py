@@ -111,8 +111,10 @@ class Received(models.Model):
 
 class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
     def visible_to(self, user: Any) -> Self:
-        """One's own; administrators see and revoke all."""
-        return self if is_at_least(user, Role.ADMINISTRATOR) else self.filter(by=user)
+        """One's own, while one may make any; administrators see and revoke all."""
+        if is_at_least(user, Role.ADMINISTRATOR):
+            return self
+        return self.filter(by=user) if is_at_least(user, Role.RESEARCHER) else self.none()
 
     def alive(self) -> Self:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now())

@@ -34,9 +34,12 @@ UNLOCKED = timedelta(hours=12)
 
 _ROBOTS = re.compile(
     "bot|crawl|spider|preview|slurp|facebookexternalhit|whatsapp|slack|telegram|discord|embedly|skype|teams|mattermost"
-    "|signal|linkedin|pinterest|outlook|safelinks|proofpoint|barracuda|mimecast|headless.*lighthouse",
+    "|signal|linkedin|pinterest|outlook|safelinks|proofpoint|barracuda|mimecast|lighthouse|mastodon|iframely"
+    "|viber|kakao|snapchat|vkshare|pagerenderer",
     re.IGNORECASE,
 )
+
+_PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 
 
 class TooManyTries(Exception):
@@ -107,7 +110,7 @@ def log_view(link: ShareLink, request: HttpRequest, *, is_person: bool = False) 
 
 def is_robot(request: HttpRequest) -> bool:
     """A program that fetches addresses out of messages to show what they are, or a browser that fetches ahead."""
-    ahead = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
+    ahead = " ".join(request.headers.get(name, "") for name in _PURPOSES).lower()
     agent = request.headers.get("User-Agent", "")
     return "prefetch" in ahead or "preview" in ahead or not agent or _ROBOTS.search(agent) is not None
 

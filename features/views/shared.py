@@ -1,6 +1,7 @@
 """What a link opens: read without an account and without JavaScript, by whoever has it, for as long as it lives."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import cast
 
 from csp.decorators import csp_replace
@@ -14,31 +15,66 @@ from features.models import ShareLink
 from features.sharing import freezing, links, rendering
 from features.sharing.files import as_file
 from features.sharing.freezing import Damaged
+from features.sharing.shapes import Unreadable
 from features.sharing.signing import signer
 
 View = Callable[..., HttpResponse]
 _nothing_runs = cast(Callable[[View], View], csp_replace({"script-src": ["'none'"], "connect-src": ["'none'"]}))
 
 
+def _private(view: View) -> View:
+    """Nobody keeps a copy, nobody indexes it, and no page that is opened from it learns the address: of every answer,
+    a refusal too.
+    """
+
+    @wraps(view)
+    def private(request: HttpRequest, token: str) -> HttpResponse:
+        response = view(request, token)
+        response["Cache-Control"] = "no-store, private"
+        response["Referrer-Policy"] = "no-referrer"
+        response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
+        patch_vary_headers(response, ["Cookie"])
+        return response
+
+    return private
+
+
 # A form here carries a password and the right of nobody who is signed in, so it needs no token against forgery; and
 # pages that tell nobody where they were read from have no origin that one could be checked against.
 @csrf_exempt
+@_private
 @_nothing_runs
 @require_http_methods(["GET", "HEAD", "POST"])
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """The evidence; its password's form; or that there is nothing. Five queries at most."""
-    return _private(_answer(request, token))
+    link = links.find(token)
+    if link is None:
+        return _gone(request)
+    if _looks_ahead(request):
+        return _previewed(request, link)
+    if links.is_open_to(link, request):
+        return _shown(request, link, token)
+    password = request.POST.get("password", "")
+    return _tried(request, link, token, password) if password else render(request, "sharing/locked.html")
 
 
+@csrf_exempt
+@_private
 @_nothing_runs
-@require_http_methods(["GET"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def shared_archive(request: HttpRequest, token: str) -> HttpResponse:
     """The signed archive, for whoever may see the page."""
     link = links.find(token)
-    if link is None or not links.is_open_to(link, request) or links.is_robot(request):
-        return _private(_gone(request))
-    links.log_view(link, request)
-    return _private(as_file(request, link.snapshot))
+    if link is None or not links.is_open_to(link, request):
+        return _gone(request)
+    if _looks_ahead(request):
+        return _previewed(request, link)
+    try:
+        archive = as_file(request, link.snapshot)
+    except (Damaged, Unreadable) as error:
+        return _damaged(request, error)
+    _log(request, link)
+    return archive
 
 
 @require_http_methods(["GET", "HEAD"])
@@ -47,17 +83,19 @@ def evidence_key(request: HttpRequest) -> HttpResponse:
     return HttpResponse(signer().public_pem, content_type="application/x-pem-file; charset=utf-8")
 
 
-def _answer(request: HttpRequest, token: str) -> HttpResponse:
-    link = links.find(token)
-    if link is None:
-        return _gone(request)
-    if request.method == "GET" and links.is_robot(request):
-        links.log_view(link, request)
-        return render(request, "sharing/preview.html", {"link": link, "snapshot": link.snapshot})
-    if links.is_open_to(link, request):
-        return _shown(request, link, token)
-    password = request.POST.get("password", "")
-    return _tried(request, link, token, password) if password else render(request, "sharing/locked.html")
+def _looks_ahead(request: HttpRequest) -> bool:
+    """A program does, until somebody presses the button."""
+    return request.method != "POST" and links.is_robot(request)
+
+
+def _previewed(request: HttpRequest, link: ShareLink) -> HttpResponse:
+    _log(request, link)
+    return render(request, "sharing/preview.html", {"link": link, "snapshot": link.snapshot})
+
+
+def _log(request: HttpRequest, link: ShareLink) -> None:
+    if request.method != "HEAD":
+        links.log_view(link, request, is_person=request.method == "POST")
 
 
 def _tried(request: HttpRequest, link: ShareLink, token: str, password: str) -> HttpResponse:
@@ -79,10 +117,9 @@ def _shown(request: HttpRequest, link: ShareLink, token: str) -> HttpResponse:
     snapshot = link.snapshot
     try:
         frozen = freezing.read(snapshot)
-    except Damaged as damaged:
-        return render(request, "sharing/damaged.html", {"fault": str(damaged)}, status=500)
-    if request.method != "HEAD":
-        links.log_view(link, request, is_person=request.method == "POST")
+    except (Damaged, Unreadable) as error:
+        return _damaged(request, error)
+    _log(request, link)
     ctx = {"link": link, "token": token, "snapshot": snapshot, "frozen": frozen}
     ctx |= {"chain": freezing.chain_of(snapshot), "evidence": rendering.evidence_html(frozen, snapshot.digest)}
     return render(request, "sharing/shared.html", ctx)
@@ -92,10 +129,5 @@ def _gone(request: HttpRequest) -> HttpResponse:
     return render(request, "sharing/gone.html", status=404)
 
 
-def _private(response: HttpResponse) -> HttpResponse:
-    """Nobody keeps a copy, nobody indexes it, and no page that is opened from it learns the address."""
-    response["Cache-Control"] = "no-store, private"
-    response["Referrer-Policy"] = "no-referrer"
-    response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
-    patch_vary_headers(response, ["Cookie"])
-    return response
+def _damaged(request: HttpRequest, error: Exception) -> HttpResponse:
+    return render(request, "sharing/damaged.html", {"fault": str(error)}, status=500)

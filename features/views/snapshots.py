@@ -74,8 +74,8 @@ def export(request: HttpRequest, digest: str) -> HttpResponse:
     """The signed archive."""
     try:
         return as_file(request, find_snapshot(digest, request.user))
-    except Damaged as damaged:
-        return render(request, "sharing/damaged.html", {"fault": str(damaged)}, status=500)
+    except (Damaged, Unreadable) as error:
+        return _damaged(request, error)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -128,9 +128,13 @@ def _made(request: HttpRequest, ctx: dict[str, Any], status: int = 200) -> HttpR
 def _page(request: HttpRequest, found: Snapshot) -> HttpResponse:
     try:
         frozen = freezing.read(found)
-    except Damaged as damaged:
-        return render(request, "sharing/damaged.html", {"fault": str(damaged)}, status=500)
+    except (Damaged, Unreadable) as error:
+        return _damaged(request, error)
     own = ShareLink.objects.visible_to(request.user).filter(snapshot=found).with_views()[:PAGE]
     ctx = {"snapshot": found, "frozen": frozen, "links": own, "chain": freezing.chain_of(found)}
     ctx["evidence"] = rendering.evidence_html(frozen, found.digest)
     return render(request, "sharing/snapshot.html", ctx)
+
+
+def _damaged(request: HttpRequest, error: Exception) -> HttpResponse:
+    return render(request, "sharing/damaged.html", {"fault": str(error)}, status=500)
