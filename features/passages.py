@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from django.utils.safestring import SafeString
@@ -58,9 +59,9 @@ def excerpt(
     first, last = _near_peak(row, around)
     if first >= last:
         return Passage([], False, False)
-    texts = [tokens.whole(i) for i in row.ids[max(0, first - 1) : last]]
+    texts = tokens.wholes(row.ids[max(0, first - 1) : last])
     if all(texts):  # each token is a span of its own, whatever stands around it
-        spaced = [f"{text}{tokens.joiner}" for text in (texts[1:] if first else texts)]
+        spaced = _spaced(texts[1:] if first else texts, tokens.joiner)
         return Passage(list(_between(row, spaced, first, last)), first > 0, last < len(row.ids))
     shown = [span for span in _spans(tokens, row.ids) if span.stop > first and span.start < last]
     return Passage(list(_merged(row, shown)), shown[0].start > 0, shown[-1].stop < len(row.ids))
@@ -72,7 +73,7 @@ def in_context(
     """The excerpt, between what stands before and after it in its context."""
     row = _Row.of(tokens, ids, example, maximum)
     first, last = _near_peak(row, AROUND)
-    texts = [tokens.whole(i) for i in row.ids]
+    texts = tokens.wholes(row.ids)
     if not all(texts):
         spans = _spans(tokens, row.ids)
         parts = (
@@ -82,10 +83,15 @@ def in_context(
         )
         before, shown, after = (list(_merged(row, part)) if part else [] for part in parts)
         return before, Passage(shown, bool(parts[0]), bool(parts[2])), after
-    spaced = [f"{text}{tokens.joiner}" for text in texts]
+    spaced = _spaced(texts, tokens.joiner)
     cuts = ((0, first), (first, last), (last, len(spaced)))
     before, shown, after = (list(_between(row, spaced[a:b], a, b)) for a, b in cuts)
     return before, Passage(shown, first > 0, last < len(spaced)), after
+
+
+def _spaced(texts: Sequence[str | None], joiner: str) -> Sequence[Any]:
+    """Whole tokens as they read in a row."""
+    return [f"{text}{joiner}" for text in texts] if joiner else texts
 
 
 def _near_peak(row: "_Row", around: tuple[int, int]) -> tuple[int, int]:
@@ -205,7 +211,7 @@ def level(value: float, maximum: float) -> int:
     """Which of the LEVELS steps of the highlight; anything that fires shows."""
     if not (value > 0 and maximum > 0):
         return 0
-    return min(LEVELS, max(1, math.ceil(LEVELS * value / maximum)))
+    return max(1, math.ceil(LEVELS * min(1.0, value / maximum)))
 
 
 def alone(tokens: Tokens, ids: Sequence[int] | NDArray[np.integer]) -> str:
@@ -232,7 +238,11 @@ def passage_html(passage: Passage, *, breaks: bool = False, still: bool = False)
     """A paragraph. ``breaks``: newlines break lines, and every token that has a tip says it, as in a full context.
     ``still``: for a table, where no token is pressed or focused.
     """
-    inner = pieces_html(passage.pieces, breaks=breaks, still=still)
+    return paragraph_html(passage, pieces_html(passage.pieces, breaks=breaks, still=still))
+
+
+def paragraph_html(passage: Passage, inner: SafeString) -> SafeString:
+    """The same around the HTML of its pieces."""
     before = '<span class="quiet">…</span>' if passage.cut_before else ""
     after = '<span class="quiet"> …</span>' if passage.cut_after else ""
     return SafeString(f'<p class="passage" dir="auto">{before}{inner}{after}</p>')

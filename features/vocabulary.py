@@ -49,6 +49,13 @@ class Tokens:
         self._whole[token_id] = text
         return text
 
+    def wholes(self, token_ids: Sequence[int]) -> list[str | None]:
+        """What ``whole`` says of each."""
+        known = [*map(self._whole.get, token_ids)]
+        if None in known:  # not looked at yet, or no whole character
+            return [self.whole(i) for i in token_ids]
+        return known
+
     def texts(self, token_ids: Sequence[int] | NDArray[np.integer]) -> list[str]:
         return [self.text_of(int(i)) for i in token_ids]
 

@@ -19,7 +19,7 @@ from features.sharing.signing import WrongKey, fingerprint_from, fingerprint_of,
 FORMAT, VERSION = "featurescope-evidence", 1
 SNAPSHOT, PAGE, FIGURES, KEY = "snapshot.json", "page.html", "figures/", "public-key.pem"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
-MAX_SNAPSHOT, MAX_MANIFEST = 16 << 20, 256 << 10  # bytes
+MAX_SNAPSHOT, MAX_MANIFEST = 4 << 20, 256 << 10  # bytes
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

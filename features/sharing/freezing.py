@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from features.evidence import NotFound
 from features.models import Freezing, Received, Snapshot
+from features.sharing import archive as archives
 from features.sharing import bundle, shapes
 from features.sharing.canonical import NotCanonical, canonical, digest_of
 from features.sharing.shapes import Frozen, Unreadable
@@ -47,6 +49,10 @@ def keep(taken: Taken, user: Any) -> Snapshot:
         body = canonical(taken.as_json())
     except NotCanonical as error:
         raise shapes.Unreadable(f"This cannot be frozen: {error}") from error
+    if len(body) > shapes.MAX_BYTES:
+        raise shapes.Unreadable(
+            f"A snapshot holds {shapes.MAX_BYTES >> 20} MiB; this would be {len(body) / 2**20:.1f}."
+        )
     shapes.form_of(json.loads(body))  # what could not be shown again is not kept
     with transaction.atomic():
         snapshot = _row(body, taken.kind.value, taken.title, is_open=taken.open)
@@ -110,19 +116,24 @@ def as_it_came(received: Received) -> bytes:
 
 
 def chain_of(snapshot: Snapshot) -> Chain:
-    """Three queries."""
-    freezings = list(snapshot.freezings.select_related("supersedes").order_by("-pk"))
-    before = {freezing.supersedes_id: freezing.supersedes for freezing in freezings if freezing.supersedes}
-    after = snapshot.superseded_by.select_related("snapshot").order_by("-pk")
-    return Chain(freezings, list(before.values()), list(after), list(snapshot.received.defer("archive")))
+    """Two queries."""
+    near = Freezing.objects.filter(Q(snapshot=snapshot) | Q(supersedes=snapshot)).order_by("-pk")
+    rows = list(near.select_related("snapshot", "supersedes").only(*_NAMED))
+    freezings = [row for row in rows if row.snapshot_id == snapshot.pk]
+    before = {row.supersedes_id: row.supersedes for row in freezings if row.supersedes}
+    after = [row for row in rows if row.supersedes_id == snapshot.pk]
+    return Chain(freezings, list(before.values()), after, list(snapshot.received.defer("archive")))
+
+
+_NAMED = ("subject", "by_name", "at", "snapshot__digest", "supersedes__digest")
 
 
 def receive(archive: bytes, user: Any) -> Received:
     """A signed archive of this site or another, kept as it came. Raises Unreadable with what is wrong with it."""
-    verdict = bundle.check(archive, None)
-    if not verdict.ok:
-        raise Unreadable(f"This archive is not as it was signed: {' '.join(verdict.faults)[:1000]}")
-    opened = bundle.open_bundle(archive)
+    try:
+        opened = bundle.open_bundle(archive)
+    except archives.Damaged as damaged:
+        raise Unreadable(f"This archive is not as it was signed: {damaged!s:.1000}") from None
     frozen = shapes.read(opened.body)
     known = {
         "archive": archive,

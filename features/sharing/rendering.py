@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from features.kept import Kept
 from features.markup import context_place, label_html, value_html
-from features.passages import Passage, Piece, alone, in_context, passage_html, pieces_html, read_values
+from features.passages import Passage, Piece, alone, in_context, paragraph_html, pieces_html, read_values
 from features.plots.bars import BarChart, activation_chart, aligned, density_chart
 from features.selectors import Effect, ReadableExample, meters
 from features.sharing import shapes
@@ -178,15 +178,13 @@ def examples_html(shown: list[Shown]) -> SafeString:
 
 def _example(shown: Shown) -> str:
     example, whole = shown.example, ""
+    inner = pieces_html(example.passage.pieces)
     if shown.before or shown.after:
-        parts = (shown.before, example.passage.pieces, shown.after)
-        inner = "".join([pieces_html(part) for part in parts])
-        whole = (
-            f'<details class="whole"><summary>Full context</summary><p class="passage" dir="auto">{inner}</p></details>'
-        )
+        context = f'<p class="passage" dir="auto">{pieces_html(shown.before)}{inner}{pieces_html(shown.after)}</p>'
+        whole = f'<details class="whole"><summary>Full context</summary>{context}</details>'
     place = context_place(example.context)
     return (
-        f'<article class="example">\n{passage_html(example.passage)}\n'
+        f'<article class="example">\n{paragraph_html(example.passage, inner)}\n'
         f'<footer>{value_html(example)} <span class="from">{place}</span></footer>{whole}</article>\n'
     )
 

@@ -4,21 +4,41 @@ Everything a page needs is in it: texts of tokens, labels, figures, and where al
 are float32, written with the fewest digits that give the same float32 back. Nothing that is not named here is let in.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Len
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SkipValidation,
+    ValidationError,
+    model_validator,
+)
 
 from features.sharing.canonical import NotCanonical, parse
 
 FORMAT, VERSION = "featurescope-snapshot", 1
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20
+"""Of canonical JSON: forty times what a feature takes, and little enough to be read whoever wrote it."""
 MAX_ITEMS = 5000
 """Features of a collection."""
 
+MAX_BINS = 1 << 16
+MAX_SHOWN = 8 << 20
+"""Characters of tokens that one page shows, and OF_TOKEN for each token: a small file makes no page of gigabytes."""
+OF_TOKEN = 16
+
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
+TokenId = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Real = Annotated[FiniteFloat, Field(ge=-3.4028235e38, le=3.4028235e38)]
+"""What float32 can hold, in which all of it is shown."""
 Short = Annotated[str, Field(max_length=2000)]
 Long = Annotated[str, Field(max_length=100_000)]
 Hash = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
@@ -93,7 +113,7 @@ class Run(Shape):
     corpus: Corpus
     settings: dict[str, Any]
     provenance: dict[str, Any]
-    seed: int | str
+    seed: int | Short
     n_documents: Index
     n_contexts: Index
     n_tokens: Index
@@ -105,24 +125,30 @@ class Run(Shape):
     n_pool_tokens: Index
     n_ce_contexts: Index
     n_ce_tokens: Index
-    explained_variance: FiniteFloat | None
-    fvu: FiniteFloat | None
-    cosine: FiniteFloat | None
-    shrinkage: FiniteFloat | None
-    l0: FiniteFloat | None
-    ce_original: FiniteFloat | None
-    ce_reconstructed: FiniteFloat | None
-    ce_ablated: FiniteFloat | None
-    ce_delta: FiniteFloat | None
-    ce_delta_error: FiniteFloat | None
-    ce_recovered: FiniteFloat | None
-    kl_reconstructed: FiniteFloat | None
-    kl_ablated: FiniteFloat | None
-    kl_recovered: FiniteFloat | None
+    explained_variance: Real | None
+    fvu: Real | None
+    cosine: Real | None
+    shrinkage: Real | None
+    l0: Real | None
+    ce_original: Real | None
+    ce_reconstructed: Real | None
+    ce_ablated: Real | None
+    ce_delta: Real | None
+    ce_delta_error: Real | None
+    ce_recovered: Real | None
+    kl_reconstructed: Real | None
+    kl_ablated: Real | None
+    kl_recovered: Real | None
     valid: bool | None
     why_not_valid: Long
     experts: dict[str, Any] | None
-    seconds: FiniteFloat
+    seconds: Real
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Run":
+        if not 1970 <= self.made_at.year < 9999:  # years that every time zone has
+            raise ValueError("a run was made between 1970 and 9998")
+        return self
 
     @property
     def reasons(self) -> list[str]:
@@ -164,12 +190,22 @@ class Tokens(Shape):
     special: list[Index]
     joiner: Annotated[str, Field(max_length=1)]
 
+    def require_few(self, token_ids: Iterable[int]) -> None:
+        """Raises ValueError if a page of these tokens would be larger than any that is read."""
+        ids = list(token_ids)
+        largest = max(map(len, (*self.texts.values(), *self.bytes.values())), default=0)
+        if len(ids) * (OF_TOKEN + largest) <= MAX_SHOWN:
+            return  # as nearly always: no need to look at each
+        sizes = {int(i): len(text) for i, text in (*self.texts.items(), *self.bytes.items())}
+        if sum(OF_TOKEN + sizes.get(i, 0) for i in ids) > MAX_SHOWN:
+            raise ValueError("its tokens are more than a page can show")
+
 
 class Label(Shape):
     text: Short
-    source: Short
+    source: Literal["rule", "model", "person"]
     rule: Short
-    precision: FiniteFloat | None
+    precision: Real | None
     n_held_out: Index | None
     method: Short
     explainer: Short
@@ -182,15 +218,15 @@ class Label(Shape):
 
 
 class Effect(Shape):
-    id: Index
-    value: FiniteFloat
+    id: TokenId
+    value: Real
 
 
 class Near(Shape):
     """Another feature, and how near: a cosine, or the share of tokens on which both fire."""
 
     index: Index
-    value: FiniteFloat
+    value: Real
     label: Label | None
 
 
@@ -204,8 +240,8 @@ class Namesake(Shape):
 
 class Expert(Shape):
     number: Index
-    share: FiniteFloat
-    lift: FiniteFloat
+    share: Real
+    lift: Real
 
     @property
     def usual(self) -> float:
@@ -215,8 +251,8 @@ class Expert(Shape):
 class Histogram(Shape):
     """Firing tokens per bin of activation: one edge more than counts, or none of either."""
 
-    edges: list[FiniteFloat]
-    counts: list[Index]
+    edges: Annotated[list[Real], Len(0, MAX_BINS + 1)]
+    counts: Annotated[list[Index], Len(0, MAX_BINS)]
 
     @model_validator(mode="after")
     def _fits(self) -> "Histogram":
@@ -233,9 +269,9 @@ class Example(Shape):
     offset: Index
     document_id: Short
     document_source: Short
-    token_ids: list[Index]
+    token_ids: list[TokenId]
     positions: list[Index]
-    values: list[FiniteFloat]
+    values: list[Real]
 
     @model_validator(mode="after")
     def _fits(self) -> "Example":
@@ -251,14 +287,14 @@ class Example(Shape):
 class Activity(Shape):
     """What a feature did in the run, as features.models.Activity has it."""
 
-    density: FiniteFloat
+    density: Real
     n_firing: Index | None
     n_contexts: Index | None
-    max_activation: FiniteFloat
-    mean_activation: FiniteFloat | None
+    max_activation: Real
+    mean_activation: Real | None
     histogram: Histogram
-    partners: list[Near]
-    experts: list[Expert]
+    partners: Annotated[list[Near], Len(0, MAX_ITEMS)]
+    experts: Annotated[list[Expert], Len(0, MAX_ITEMS)]
     examples: list[Example]
 
 
@@ -268,21 +304,27 @@ class Feature(Shape):
     index: Index
     label: Label | None
     tags: list[Short]
-    decoder_norm: FiniteFloat | None
-    encoder_decoder_cosine: FiniteFloat | None
-    positive: list[Effect]
-    negative: list[Effect]
-    decoder: list[Near]
-    encoder: list[Near]
-    elsewhere: list[Namesake]
+    decoder_norm: Real | None
+    encoder_decoder_cosine: Real | None
+    positive: Annotated[list[Effect], Len(0, MAX_ITEMS)]
+    negative: Annotated[list[Effect], Len(0, MAX_ITEMS)]
+    decoder: Annotated[list[Near], Len(0, MAX_ITEMS)]
+    encoder: Annotated[list[Near], Len(0, MAX_ITEMS)]
+    elsewhere: Annotated[list[Namesake], Len(0, MAX_ITEMS)]
     activity: Activity | None
     tokens: Tokens
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Feature":
+        examples = self.activity.examples if self.activity else []
+        self.tokens.require_few(chain.from_iterable(example.token_ids for example in examples))
+        return self
 
 
 class Measure(Shape):
     """A number; where it is not known exactly, ``below`` says that it is less than ``value``."""
 
-    value: FiniteFloat
+    value: Real
     below: bool
 
 
@@ -320,8 +362,8 @@ class Item(Shape):
     tags: list[Short]
     note: Short
     added_by: Short
-    density: FiniteFloat | None
-    max_activation: FiniteFloat | None
+    density: Real | None
+    max_activation: Real | None
 
 
 class Collection(Shape):
@@ -335,7 +377,7 @@ class Closest(Shape):
     """Where a feature that stays silent came closest: its pre-activation there."""
 
     position: Index
-    value: FiniteFloat
+    value: Real
 
 
 class Text(Shape):
@@ -344,12 +386,12 @@ class Text(Shape):
     index: Index
     label: Label | None
     text: Long
-    token_ids: list[Index]
-    values: list[FiniteFloat]
+    token_ids: list[TokenId]
+    values: list[Real]
     sinks: list[Index]
     near: Closest | None
     n_tokens: Index
-    corpus_maximum: FiniteFloat | None
+    corpus_maximum: Real | None
     device: Short
     provenance: dict[str, Any]
     tokens: Tokens
@@ -360,6 +402,7 @@ class Text(Shape):
             raise ValueError("a text has one value for each of its tokens")
         if self.near and self.near.position >= len(self.token_ids):
             raise ValueError("a text came closest at one of its tokens")
+        self.tokens.require_few(self.token_ids)
         return self
 
 
@@ -380,9 +423,10 @@ class Frozen(Shape):
     format: Literal["featurescope-snapshot"]
     version: Literal[1]
     kind: Literal["feature", "text", "comparison", "run", "collection"]
-    title: Annotated[str, Field(max_length=400)]
+    title: Annotated[str, Field(min_length=1, max_length=400)]
     sources: Annotated[list[Source], Len(0, MAX_ITEMS)]
-    content: Feature | Text | Comparison | Quality | Collection
+    content: SkipValidation[Feature | Text | Comparison | Quality | Collection]
+    """Checked before, against the one shape that its kind has."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Frozen":
@@ -416,7 +460,8 @@ def form_of(given: Any) -> Frozen:
         content = CONTENTS[str(given.get("kind"))].model_validate(given.get("content"))
         return Frozen.model_validate(given | {"content": content})
     except KeyError:
-        raise Unreadable(f"The snapshot is of a kind that this site does not know: {given['kind']!s:.40}.") from None
+        kind = f"{given.get('kind')!s:.40}"
+        raise Unreadable(f"The snapshot is of a kind that this site does not know: {kind}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:200]

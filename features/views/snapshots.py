@@ -19,7 +19,7 @@ from features.sharing.shapes import Unreadable
 from features.views.answers import wants_part
 
 PAGE = 50
-MAX_ARCHIVE = 64 << 20
+MAX_ARCHIVE = 32 << 20
 NAMES = ("sae", "index", "run", "a", "b", "collection", "trial")
 """What a form may name the thing with that is to be frozen."""
 
