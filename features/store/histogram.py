@@ -34,8 +34,9 @@ class Histogram:
 
 
 def edges(first: int, n: int) -> NDArray[np.float32]:
-    """The n + 1 edges of n bins from bin ``first``."""
-    return np.exp2(np.arange(first, first + n + 1) / PER_OCTAVE).astype(np.float32)
+    """The n + 1 edges of n bins from bin ``first``; infinite where float32 ends."""
+    with np.errstate(over="ignore"):
+        return np.exp2(np.arange(first, first + n + 1) / PER_OCTAVE).astype(np.float32)
 
 
 def pack_histogram(first: int, counts: NDArray[np.integer]) -> bytes:
