@@ -40,7 +40,7 @@ TEXT = f"""{HOSTILE}"><img src=x onerror=alert(1)>'><b onclick="x" {OVERRIDE}&lt
 INJECTED = f"{TEXT}\0\x1b"
 EDGES = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00"]
 """Of time."""
-NUMBERS = [0, -1, 1, 0.5, 2**31, 2**32, 2**53 - 1, 3.4028235e38, -3.4028235e38, 1e-45, 5e-324, 1e308, -1e308, 1e21]
+NUMBERS = [0, -1, 0.5, 2**32, 2**53 - 1, 3.4028235e38, -3.4028235e38, 5e-324, 1e308]
 OTHERS: list[Any] = [None, True, "", [], {}, [INJECTED], {INJECTED: INJECTED}, "9" * 1000]
 RECORDS: list[Any] = [
     {INJECTED: INJECTED, "commit": {INJECTED: 1}, "dirty": INJECTED, "reported_l0": INJECTED, "files": INJECTED},
@@ -161,7 +161,7 @@ def hostile_for(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [INJECTED, "", "x" * 3000, *EDGES, 7]
     if isinstance(value, bool) or value is None:
-        return [None, True, False, 0, 1, INJECTED, -1e308, 2**53 - 1]
+        return [None, True, False, 0, INJECTED, 2**53 - 1]
     if isinstance(value, int | float):
         return [*NUMBERS, None, INJECTED, True]
     return [*OTHERS, *(RECORDS if isinstance(value, dict) else [])]
