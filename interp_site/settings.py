@@ -204,6 +204,9 @@ elif set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
     # Nothing leaves the machine, so there is nothing to encrypt: no HSTS, no redirect, no cookies for https alone.
     SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
+# How many proxies of ours stand in front: the address of whoever opens a link is what the outermost of them wrote.
+PROXIES = int(os.environ.get("PROXIES") or (1 if _flag("HTTPS", False) else 0))
+
 # The launcher starts a Redis of its own on this socket; REDIS_URL names another.
 REDIS_SOCKET = _socket(VAR_DIR)
 REDIS_IS_LOCAL = not os.environ.get("REDIS_URL")

@@ -72,7 +72,11 @@ def test_a_signature_has_one_form():
     assert not verify(one.public_pem, signature[:32] + turned, b"data")
 
 
-@pytest.mark.parametrize("pem", [b"", b"no key", public_pem_of(ELLIPTIC), pem_of(Ed25519PrivateKey.generate())])
+@pytest.mark.parametrize(
+    "pem",
+    [b"", b"no key", public_pem_of(ELLIPTIC), pem_of(Ed25519PrivateKey.generate())],
+    ids=["none", "text", "elliptic", "private"],
+)
 def test_what_is_no_public_key_of_this_kind_is_refused(pem):
     for use in (fingerprint_of, fingerprint_from, lambda pem: verify(pem, b"", b"")):
         with pytest.raises(WrongKey, match=r"^It is .*\.$"):
@@ -137,6 +141,7 @@ def test_the_setting_is_a_key_or_the_path_of_one(own, settings, tmp_path):
         (pem_of(Ed25519PrivateKey.generate(), BestAvailableEncryption(b"word")), "passphrase"),
         (pem_of(Ed25519PrivateKey.generate())[:60], "no private key"),
     ],
+    ids=["elliptic", "public", "encrypted", "cut off"],
 )
 def test_a_wrong_key_is_refused_in_a_sentence(own, settings, tmp_path, pem, why):
     (tmp_path / "key.pem").write_bytes(pem)
