@@ -57,6 +57,8 @@ class Migration(migrations.Migration):
                 ('title', models.CharField(max_length=400)),
                 ('n_bytes', models.PositiveIntegerField(help_text='of the canonical JSON')),
                 ('packed', models.BinaryField()),
+                ('page', models.BinaryField(default=b'', help_text='what its page shows, drawn and deflated (features.sharing.drawn)')),
+                ('page_mark', models.CharField(blank=True, max_length=64)),
                 ('open', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

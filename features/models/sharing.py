@@ -49,6 +49,8 @@ class Snapshot(models.Model):
     title = models.CharField(max_length=400)
     n_bytes = models.PositiveIntegerField(help_text="of the canonical JSON")
     packed = models.BinaryField()
+    page = models.BinaryField(default=b"", help_text="what its page shows, drawn and deflated (features.sharing.drawn)")
+    page_mark = models.CharField(max_length=64, blank=True)
     open = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -125,7 +127,7 @@ class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
         counted = people.annotate(n=Count("pk")).values("n")
         last = people.annotate(last=Max("at")).values("last")
         found = self.annotate(n_views=Coalesce(Subquery(counted), 0), last_view=Subquery(last))
-        return found.select_related("snapshot").defer("snapshot__packed")
+        return found.select_related("snapshot").defer("snapshot__packed", "snapshot__page")
 
 
 class ShareLink(models.Model):

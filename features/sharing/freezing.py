@@ -9,11 +9,12 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.safestring import SafeString
 
 from features.evidence import NotFound
 from features.models import Freezing, Received, Snapshot
 from features.sharing import archive as archives
-from features.sharing import bundle, shapes
+from features.sharing import bundle, drawn, rendering, shapes
 from features.sharing.canonical import NotCanonical, canonical, digest_of
 from features.sharing.shapes import Frozen, Unreadable
 from features.sharing.taking import Taken, take
@@ -53,7 +54,7 @@ def keep(taken: Taken, user: Any) -> Snapshot:
         raise shapes.Unreadable(
             f"A snapshot holds {shapes.MAX_BYTES >> 20} MiB; this would be {len(body) / 2**20:.1f}."
         )
-    shapes.form_of(json.loads(body))  # what could not be shown again is not kept
+    frozen = shapes.form_of(json.loads(body))  # what could not be shown again is not kept
     with transaction.atomic():
         snapshot = _row(body, taken.kind.value, taken.title, is_open=taken.open)
         earlier = Freezing.objects.filter(subject=taken.subject)
@@ -63,6 +64,7 @@ def keep(taken: Taken, user: Any) -> Snapshot:
         before = last.snapshot_id if last and last.snapshot_id != snapshot.pk else None
         name = user.get_username()
         Freezing.objects.create(snapshot=snapshot, subject=taken.subject, supersedes_id=before, by=user, by_name=name)
+    _draw(snapshot, frozen)
     return snapshot
 
 
@@ -107,6 +109,19 @@ def read(snapshot: Snapshot) -> Frozen:
     return frozen
 
 
+def page_of(snapshot: Snapshot) -> SafeString:
+    """What its page shows: as it was drawn, or drawn now. Raises Damaged and Unreadable."""
+    body_of(snapshot)
+    return drawn.find(snapshot) or _draw(snapshot, read(snapshot))
+
+
+def _draw(snapshot: Snapshot, frozen: Frozen) -> SafeString:
+    html = rendering.evidence_html(frozen, snapshot.digest)
+    if not drawn.find(snapshot):
+        drawn.keep(snapshot, html)
+    return html
+
+
 def as_it_came(received: Received) -> bytes:
     """The archive. Raises Damaged."""
     archive = bytes(received.archive)
@@ -146,7 +161,9 @@ def receive(archive: bytes, user: Any) -> Received:
         snapshot = _row(opened.body, frozen.kind, _storable(frozen.title), is_open=False)
         known["snapshot"] = snapshot
         digest = hashlib.sha256(archive).hexdigest()
-        return Received.objects.get_or_create(archive_digest=digest, defaults=known)[0]
+        received = Received.objects.get_or_create(archive_digest=digest, defaults=known)[0]
+    _draw(snapshot, frozen)
+    return received
 
 
 def _storable(record: Any) -> Any:

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from features.models import ShareLink
-from features.sharing import freezing, links, rendering
+from features.sharing import freezing, links
 from features.sharing.files import as_file
 from features.sharing.freezing import Damaged
 from features.sharing.shapes import Unreadable
@@ -116,12 +116,12 @@ def _tried(request: HttpRequest, link: ShareLink, token: str, password: str) -> 
 def _shown(request: HttpRequest, link: ShareLink, token: str) -> HttpResponse:
     snapshot = link.snapshot
     try:
-        frozen = freezing.read(snapshot)
+        evidence = freezing.page_of(snapshot)
     except (Damaged, Unreadable) as error:
         return _damaged(request, error)
     _log(request, link)
-    ctx = {"link": link, "token": token, "snapshot": snapshot, "frozen": frozen}
-    ctx |= {"chain": freezing.chain_of(snapshot), "evidence": rendering.evidence_html(frozen, snapshot.digest)}
+    ctx = {"link": link, "token": token, "snapshot": snapshot}
+    ctx |= {"chain": freezing.chain_of(snapshot), "evidence": evidence}
     return render(request, "sharing/shared.html", ctx)
 
 

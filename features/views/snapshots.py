@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from features.evidence import NotFound
 from features.knowledge.rules import Refused
 from features.models import Received, ShareLink, Snapshot
-from features.sharing import freezing, links, rendering
+from features.sharing import freezing, links
 from features.sharing.files import as_file
 from features.sharing.freezing import Damaged, find_snapshot
 from features.sharing.shapes import Unreadable
@@ -28,7 +28,7 @@ NAMES = ("sae", "index", "run", "a", "b", "collection", "trial")
 def snapshots(request: HttpRequest) -> HttpResponse:
     """Those that one may see, the newest first. Two queries."""
     before = request.GET.get("before", "")
-    found = Snapshot.objects.visible_to(request.user).defer("packed").order_by("-pk")
+    found = Snapshot.objects.visible_to(request.user).defer("packed", "page").order_by("-pk")
     if before.isascii() and before.isdecimal() and len(before) < 19:
         found = found.filter(pk__lt=int(before))
     rows = list(
@@ -127,12 +127,11 @@ def _made(request: HttpRequest, ctx: dict[str, Any], status: int = 200) -> HttpR
 
 def _page(request: HttpRequest, found: Snapshot) -> HttpResponse:
     try:
-        frozen = freezing.read(found)
+        evidence = freezing.page_of(found)
     except (Damaged, Unreadable) as error:
         return _damaged(request, error)
     own = ShareLink.objects.visible_to(request.user).filter(snapshot=found).with_views()[:PAGE]
-    ctx = {"snapshot": found, "frozen": frozen, "links": own, "chain": freezing.chain_of(found)}
-    ctx["evidence"] = rendering.evidence_html(frozen, found.digest)
+    ctx = {"snapshot": found, "evidence": evidence, "links": own, "chain": freezing.chain_of(found)}
     return render(request, "sharing/snapshot.html", ctx)
 
 

@@ -62,7 +62,7 @@ def _links(user: Any, requests: int) -> list[str]:
     """A link to every snapshot, and one more to those that are opened: their tokens, ``requests`` and one."""
     keys = list(Snapshot.objects.order_by("pk").values_list("pk", flat=True))
     opened = set(random.Random(3).sample(keys, min(len(keys), requests + 1)))  # noqa: S311 - which pages, no secret
-    chosen = Snapshot.objects.defer("packed").filter(pk__in=opened)
+    chosen = Snapshot.objects.defer("packed", "page").filter(pk__in=opened)
     tokens = [links.issue(snapshot, user)[1] for snapshot in chosen]
     ShareLink.objects.bulk_create(
         (

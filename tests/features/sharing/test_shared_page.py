@@ -279,6 +279,7 @@ def test_what_this_version_cannot_show_any_more_is_said_in_a_sentence(
     snapshot = frozen_feature(world)
     _, token = links.issue(snapshot, world.user)
     monkeypatch.setattr("features.sharing.shapes.VERSION", 2)
+    monkeypatch.setattr("features.sharing.drawn._code", lambda: "another")
     for address in (f"/s/{token}", f"/s/{token}/evidence.zip"):
         answer = visitor().get(address)
         assert answer.status_code == 500
