@@ -1,10 +1,9 @@
 """Pages that were drawn once: taken from the row if it is what was drawn here, else drawn anew from the JSON."""
 
 import zlib
+from typing import Any
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
-from pytest_django.fixtures import SettingsWrapper
 
 from features.models import Snapshot
 from features.sharing import drawn, freezing, rendering
@@ -17,7 +16,7 @@ def snapshot(world: World) -> Snapshot:
     return Snapshot.objects.get(pk=made.pk)
 
 
-def test_freezing_draws_the_page(snapshot: Snapshot, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_freezing_draws_the_page(snapshot: Snapshot, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert drawn.find(snapshot) == rendering.evidence_html(freezing.read(snapshot), snapshot.digest)
         assert freezing.page_of(snapshot) == drawn.find(snapshot)
@@ -52,7 +51,7 @@ def test_another_snapshots_page_is_not_taken(snapshot: Snapshot, world: World) -
 
 
 def test_other_code_and_another_secret_key_draw_anew(
-    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, settings: SettingsWrapper
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(drawn, "_code", lambda: "another")
