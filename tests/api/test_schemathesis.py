@@ -154,6 +154,7 @@ def asker(
     return Asker(world)
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @FEW
 def test_every_operation_answers_as_its_description_says(case: Any, asker: Asker) -> None:
