@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from features.models import Snapshot
-from features.sharing import bundle, freezing, rendering, shapes
+from features.sharing import bundle, freezing, rendering
 from features.sharing.freezing import Chain
 from features.sharing.signing import signer
 
@@ -27,14 +27,13 @@ def archive_of(snapshot: Snapshot, site: str) -> bytes:
     body = freezing.body_of(snapshot)
     figures = {name: svg.encode() for name, svg in rendering.figures_of(frozen).items()}
     record = record_of(chain) | {"site": site, "exported_at": _utc(datetime.now(UTC))}
-    return bundle.make_bundle(body, page_of(snapshot, frozen, chain).encode(), figures, record, signer())
+    return bundle.make_bundle(body, page_of(snapshot, chain).encode(), figures, record, signer())
 
 
-def page_of(snapshot: Snapshot, frozen: shapes.Frozen, chain: Chain) -> str:
+def page_of(snapshot: Snapshot, chain: Chain) -> str:
     """One HTML file that asks for nothing: its styles are in it, and it runs no script."""
     styles = SafeString("\n".join(_style(name) for name in STYLES))
-    ctx = {"snapshot": snapshot, "frozen": frozen, "chain": chain, "styles": styles}
-    ctx["evidence"] = rendering.evidence_html(frozen, snapshot.digest)
+    ctx = {"snapshot": snapshot, "chain": chain, "styles": styles, "evidence": freezing.page_of(snapshot)}
     return render_to_string("sharing/page.html", ctx)
 
 

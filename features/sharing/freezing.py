@@ -1,6 +1,5 @@
 """Snapshots in the database: frozen, read back, brought from elsewhere. Nothing here changes or deletes one."""
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -64,7 +63,8 @@ def keep(taken: Taken, user: Any) -> Snapshot:
         before = last.snapshot_id if last and last.snapshot_id != snapshot.pk else None
         name = user.get_username()
         Freezing.objects.create(snapshot=snapshot, subject=taken.subject, supersedes_id=before, by=user, by_name=name)
-    _draw(snapshot, frozen)
+    if drawn.find(snapshot) is None:
+        _draw(snapshot, frozen)
     return snapshot
 
 
@@ -93,7 +93,7 @@ def body_of(snapshot: Snapshot) -> bytes:
         body = snapshot.body
     except zlib.error:
         raise Damaged(snapshot.digest) from None
-    if hashlib.sha256(body).hexdigest() != snapshot.digest:
+    if digest_of(body) != snapshot.digest:
         raise Damaged(snapshot.digest)
     return body
 
@@ -116,16 +116,15 @@ def page_of(snapshot: Snapshot) -> SafeString:
 
 
 def _draw(snapshot: Snapshot, frozen: Frozen) -> SafeString:
-    html = rendering.evidence_html(frozen, snapshot.digest)
-    if not drawn.find(snapshot):
-        drawn.keep(snapshot, html)
+    html = rendering.evidence_html(frozen)
+    drawn.keep(snapshot, html)
     return html
 
 
 def as_it_came(received: Received) -> bytes:
     """The archive. Raises Damaged."""
     archive = bytes(received.archive)
-    if hashlib.sha256(archive).hexdigest() != received.archive_digest:
+    if digest_of(archive) != received.archive_digest:
         raise Damaged(received.snapshot.digest)
     return archive
 
@@ -160,9 +159,10 @@ def receive(archive: bytes, user: Any) -> Received:
     with transaction.atomic():
         snapshot = _row(opened.body, frozen.kind, _storable(frozen.title), is_open=False)
         known["snapshot"] = snapshot
-        digest = hashlib.sha256(archive).hexdigest()
+        digest = digest_of(archive)
         received = Received.objects.get_or_create(archive_digest=digest, defaults=known)[0]
-    _draw(snapshot, frozen)
+    if drawn.find(snapshot) is None:
+        _draw(snapshot, frozen)
     return received
 
 

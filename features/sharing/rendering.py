@@ -11,7 +11,6 @@ import numpy as np
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from features.kept import Kept
 from features.markup import context_place, label_html, value_html
 from features.passages import Passage, Piece, alone, in_context, paragraph_html, pieces_html, read_values
 from features.plots.bars import BarChart, activation_chart, aligned, density_chart
@@ -25,7 +24,6 @@ from features.templatetags.reading import token
 from features.vocabulary import Tokens
 
 _NO_IDS = np.empty(0, np.uint32)
-_kept: Kept[str] = Kept(32 << 20)
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,9 @@ class ShownFeature:
     bands: list[ShownBand]
 
 
-def evidence_html(frozen: Frozen, digest: str) -> SafeString:
-    """The fragment. Kept by digest: it never changes while this code runs."""
-    if (known := _kept.find(digest)) is None:
-        known = render_to_string("sharing/_evidence.html", {"frozen": frozen} | _shown(frozen))
-        _kept.keep(digest, known, 2 * len(known))
-    return SafeString(known)
+def evidence_html(frozen: Frozen) -> SafeString:
+    """The fragment. ``freezing.page_of`` has it for less: drawn before."""
+    return SafeString(render_to_string("sharing/_evidence.html", {"frozen": frozen} | _shown(frozen)))
 
 
 def figures_of(frozen: Frozen) -> dict[str, str]:

@@ -16,17 +16,16 @@ from features.knowledge import naming, rules
 from features.knowledge.collecting import find_collection
 from features.knowledge.exporting import figures_of
 from features.knowledge.people import people_of
-from features.models import SAE, Activity, Collection, CollectionItem, Corpus, Feature, Kind, Label, Run
+from features.models import SAE, Activity, Collection, CollectionItem, Feature, Kind, Label, Run
 from features.plots.bars import PER_DECADE
 from features.sharing import shapes
+from features.sharing.canonical import LARGEST
 from features.sharing.shapes import MAX_ITEMS, float32s
 from features.store.histogram import unpack_histogram
 from features.store.ranked import Ranked
 from features.vocabulary import Tokens, tokens_of
 
 ELSEWHERE = 8
-EXACT = 2**53 - 1
-"""The largest whole number that every reader of JSON reads exactly."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def plain(record: Any) -> Any:
         return {str(key): plain(value) for key, value in record.items()}
     if isinstance(record, list | tuple):
         return [plain(value) for value in record]
-    return str(record) if isinstance(record, int) and not -EXACT <= record <= EXACT else record
+    return str(record) if isinstance(record, int) and not -LARGEST <= record <= LARGEST else record
 
 
 def _fields(shape: type[shapes.Shape], row: Any, but: Sequence[str] = ()) -> dict[str, Any]:
@@ -191,13 +190,9 @@ def _run(run: Run) -> dict[str, Any]:
         "number": run.pk,
         "origin": run.get_origin_display(),
         "made_at": run.created_at.isoformat().replace("+00:00", "Z"),
-        "corpus": _corpus(run.corpus),
+        "corpus": _fields(shapes.Corpus, run.corpus),
     }
     return _fields(shapes.Run, run, but=list(own)) | own
-
-
-def _corpus(corpus: Corpus) -> dict[str, Any]:
-    return _fields(shapes.Corpus, corpus)
 
 
 def _feature(feature: Feature, run: Run | None, activity: Activity | None, user: Any) -> dict[str, Any]:

@@ -7,22 +7,17 @@ from django.views.decorators.http import require_POST, require_safe
 
 from features.models import ShareLink
 from features.sharing import links
+from features.views.newest import newest
 
-PAGE, VIEWS = 50, 200
+VIEWS = 200
 
 
 @require_safe
 def register(request: HttpRequest) -> HttpResponse:
     """The newest first; ``?alive=1`` leaves out those that open nothing any more. One query."""
-    before = request.GET.get("before", "")
-    found = ShareLink.objects.visible_to(request.user).with_views().order_by("-pk")
-    if request.GET.get("alive"):
-        found = found.alive()
-    if before.isascii() and before.isdecimal() and len(before) < 19:
-        found = found.filter(pk__lt=int(before))
-    rows = list(found[: PAGE + 1])
-    ctx = {"rows": rows[:PAGE], "older": rows[PAGE - 1].pk if len(rows) > PAGE else None}
-    return render(request, "sharing/links.html", ctx | {"alive": bool(request.GET.get("alive"))})
+    found, alive = ShareLink.objects.visible_to(request.user).with_views(), bool(request.GET.get("alive"))
+    ctx = newest(request, found.alive() if alive else found)
+    return render(request, "sharing/links.html", ctx | {"alive": alive})
 
 
 @require_safe

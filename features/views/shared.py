@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from features.models import ShareLink
 from features.sharing import freezing, links
-from features.sharing.files import as_file
+from features.sharing.files import as_file, damaged
 from features.sharing.freezing import Damaged
 from features.sharing.shapes import Unreadable
 from features.sharing.signing import signer
@@ -72,7 +72,7 @@ def shared_archive(request: HttpRequest, token: str) -> HttpResponse:
     try:
         archive = as_file(request, link.snapshot)
     except (Damaged, Unreadable) as error:
-        return _damaged(request, error)
+        return damaged(request, error)
     _log(request, link)
     return archive
 
@@ -118,7 +118,7 @@ def _shown(request: HttpRequest, link: ShareLink, token: str) -> HttpResponse:
     try:
         evidence = freezing.page_of(snapshot)
     except (Damaged, Unreadable) as error:
-        return _damaged(request, error)
+        return damaged(request, error)
     _log(request, link)
     ctx = {"link": link, "token": token, "snapshot": snapshot}
     ctx |= {"chain": freezing.chain_of(snapshot), "evidence": evidence}
@@ -127,7 +127,3 @@ def _shown(request: HttpRequest, link: ShareLink, token: str) -> HttpResponse:
 
 def _gone(request: HttpRequest) -> HttpResponse:
     return render(request, "sharing/gone.html", status=404)
-
-
-def _damaged(request: HttpRequest, error: Exception) -> HttpResponse:
-    return render(request, "sharing/damaged.html", {"fault": str(error)}, status=500)

@@ -13,12 +13,12 @@ from features.evidence import NotFound
 from features.knowledge.rules import Refused
 from features.models import Received, ShareLink, Snapshot
 from features.sharing import freezing, links
-from features.sharing.files import as_file
+from features.sharing.files import as_file, damaged
 from features.sharing.freezing import Damaged, find_snapshot
 from features.sharing.shapes import Unreadable
 from features.views.answers import wants_part
+from features.views.newest import PAGE, newest
 
-PAGE = 50
 MAX_ARCHIVE = 32 << 20
 NAMES = ("sae", "index", "run", "a", "b", "collection", "trial")
 """What a form may name the thing with that is to be frozen."""
@@ -27,15 +27,9 @@ NAMES = ("sae", "index", "run", "a", "b", "collection", "trial")
 @require_safe
 def snapshots(request: HttpRequest) -> HttpResponse:
     """Those that one may see, the newest first. Two queries."""
-    before = request.GET.get("before", "")
-    found = Snapshot.objects.visible_to(request.user).defer("packed", "page").order_by("-pk")
-    if before.isascii() and before.isdecimal() and len(before) < 19:
-        found = found.filter(pk__lt=int(before))
-    rows = list(
-        found.prefetch_related("freezings", Prefetch("received", Received.objects.defer("archive")))[: PAGE + 1]
-    )
-    ctx = {"rows": rows[:PAGE], "older": rows[PAGE - 1].pk if len(rows) > PAGE else None}
-    return render(request, "sharing/snapshots.html", ctx)
+    found = Snapshot.objects.visible_to(request.user).defer("packed", "page")
+    found = found.prefetch_related("freezings", Prefetch("received", Received.objects.defer("archive")))
+    return render(request, "sharing/snapshots.html", newest(request, found))
 
 
 @require_POST
@@ -75,7 +69,7 @@ def export(request: HttpRequest, digest: str) -> HttpResponse:
     try:
         return as_file(request, find_snapshot(digest, request.user))
     except (Damaged, Unreadable) as error:
-        return _damaged(request, error)
+        return damaged(request, error)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -129,11 +123,7 @@ def _page(request: HttpRequest, found: Snapshot) -> HttpResponse:
     try:
         evidence = freezing.page_of(found)
     except (Damaged, Unreadable) as error:
-        return _damaged(request, error)
+        return damaged(request, error)
     own = ShareLink.objects.visible_to(request.user).filter(snapshot=found).with_views()[:PAGE]
     ctx = {"snapshot": found, "evidence": evidence, "links": own, "chain": freezing.chain_of(found)}
     return render(request, "sharing/snapshot.html", ctx)
-
-
-def _damaged(request: HttpRequest, error: Exception) -> HttpResponse:
-    return render(request, "sharing/damaged.html", {"fault": str(error)}, status=500)

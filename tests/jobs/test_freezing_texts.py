@@ -37,7 +37,7 @@ def test_a_text_keeps_every_token_and_value(world: World, trial: Trial):
     assert content.token_ids == encode(TEXT)
     assert [value for value in content.values if value] == [1.25, 0.1]
     assert frozen.sources[0].run is not None
-    html = rendering.evidence_html(frozen, snapshot.digest)
+    html = rendering.evidence_html(frozen)
     assert "語" in html
     assert "<script" not in html
     assert html.count("<tr>") >= len(content.token_ids)

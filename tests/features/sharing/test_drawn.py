@@ -18,7 +18,7 @@ def snapshot(world: World) -> Snapshot:
 
 def test_freezing_draws_the_page(snapshot: Snapshot, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
-        assert drawn.find(snapshot) == rendering.evidence_html(freezing.read(snapshot), snapshot.digest)
+        assert drawn.find(snapshot) == rendering.evidence_html(freezing.read(snapshot))
         assert freezing.page_of(snapshot) == drawn.find(snapshot)
 
 

@@ -73,7 +73,7 @@ def test_a_snapshot_is_its_own_canonical_json_and_reads_back(kind: str, named: d
 def test_it_is_shown_without_a_query(kind: str, named: dict[str, dict], world: World, django_assert_num_queries):
     snapshot = freeze(kind, named[kind], world.user)
     with django_assert_num_queries(0):
-        html = rendering.evidence_html(freezing.read(snapshot), snapshot.digest)
+        html = rendering.evidence_html(freezing.read(snapshot))
     assert "<script" not in html
     assert world.model.weights_digest in html
     assert world.sae.digest in html
@@ -171,7 +171,7 @@ def test_a_feature_without_a_run_is_what_its_weights_say(world: World):
     snapshot = freeze("feature", {"sae": "bare", "index": 1}, world.user)
     frozen = freezing.read(snapshot)
     assert frozen.sources[0].run is None
-    assert "Nothing had been read" in rendering.evidence_html(frozen, snapshot.digest)
+    assert "Nothing had been read" in rendering.evidence_html(frozen)
 
 
 def test_seeds_beyond_what_json_holds_exactly_are_kept_as_text(world: World):

@@ -82,7 +82,7 @@ def show(given: Any, number: int) -> str:
     for figure in rendering.figures_of(frozen).values():
         require_harmless(figure)
         ElementTree.fromstring(figure)  # noqa: S314 - our own
-    page = str(rendering.evidence_html(frozen, f"hostile {number}"))
+    page = str(rendering.evidence_html(frozen))
     require_harmless(page)
     return page
 

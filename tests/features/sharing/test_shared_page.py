@@ -8,10 +8,9 @@ import pytest
 from django.db.models import ProtectedError
 from django.test import Client
 
-from features.kept import Kept
 from features.knowledge import labelling
 from features.models import SAE, Feature, Label, LinkView, Run, ShareLink, Snapshot
-from features.sharing import freezing, links, rendering
+from features.sharing import freezing, links
 from tests.factories import NAMED, World
 from tests.features.sharing.helpers import BROWSER, INDEX, SECRET, frozen_feature, shared, visitor
 
@@ -211,7 +210,7 @@ def test_a_link_outlives_all_that_it_shows(kind: str, world: World, monkeypatch:
     labelling.give([Feature.objects.get(sae=world.sae, index=NAMED)], "something else", world.user)
     assert visitor().get(f"/s/{token}").content.decode() == before
     _destroy(world)
-    monkeypatch.setattr(rendering, "_kept", Kept(1 << 20))  # as another process, which has kept nothing
+    monkeypatch.setattr("features.sharing.drawn._code", lambda: "another")  # as after an upgrade: drawn anew
     after = visitor().get(f"/s/{token}")
     assert after.status_code == 200
     assert after.content.decode() == before
