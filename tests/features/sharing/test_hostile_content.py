@@ -76,7 +76,7 @@ def require_harmless(page: str) -> None:
     assert "\x1b" not in page
 
 
-def show(given: Any, number: int) -> str:
+def show(given: Any) -> str:
     """As a page, and its figures alone."""
     frozen = form_of(given)
     for figure in rendering.figures_of(frozen).values():
@@ -171,7 +171,7 @@ def hostile_for(value: Any) -> list[Any]:
 def test_whatever_stands_anywhere_is_shown_as_text_or_refused(kind: str, world: World) -> None:
     """Sources are tried where all of them are shown, and the features of a comparison as features alone."""
     given = made(kind, world)
-    show(given, 0)
+    show(given)
     tried = 0
     for path in places(given):
         if len(path) > 3 and (path[1] == "features" or (path[0] == "sources" and kind not in {"feature", "run"})):
@@ -184,7 +184,7 @@ def test_whatever_stands_anywhere_is_shown_as_text_or_refused(kind: str, world: 
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 try:
-                    show(put(given, path, harm), tried)
+                    show(put(given, path, harm))
                 except Unreadable as refused:
                     assert str(refused).endswith("."), path
                 except Exception as error:
